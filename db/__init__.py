@@ -1,0 +1,1 @@
+"""What the bot and the training process share: tables, migrations, sessions and queries."""

@@ -1,0 +1,298 @@
+"""Every table of Understudy, for the bot and the training process alike.
+
+Holds masked text only. Knows nothing of how rows come to be: `db.queries` writes them. Times are UTC.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import JSON, Column, Index, LargeBinary, MetaData, UniqueConstraint, text
+from sqlmodel import Field, SQLModel
+
+from db.types import (
+    AdapterStatus,
+    FeedbackKind,
+    ModelKind,
+    RunStatus,
+    RunTrigger,
+    Split,
+    TaskKind,
+    TicketStatus,
+    UTCDateTime,
+    enum_column,
+)
+
+
+def now() -> datetime:
+    """Return the current time in UTC."""
+    return datetime.now(UTC)
+
+
+def _json() -> Column[Any]:
+    return Column(JSON, nullable=False)
+
+
+class Row(SQLModel):
+    """What all tables share: constraint names that are the same on every database, so that a later migration can name them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+class LabelSetRow(Row, table=True):
+    """A version of the team's label set, as it was read: history is never rewritten."""
+
+    __tablename__ = "label_set"
+
+    id: int | None = Field(default=None, primary_key=True)
+    version: str = Field(unique=True, index=True)
+    name: str
+    content_yaml: str
+    created_at: datetime = Field(default_factory=now, sa_type=UTCDateTime)
+
+
+class Ticket(Row, table=True):
+    """One ticket of one plugin, masked. `turns` is a list of {"speaker", "text"}; `group_key` ties near-duplicates and customers together."""
+
+    __tablename__ = "ticket"
+    __table_args__ = (UniqueConstraint("plugin", "external_id"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    plugin: str
+    external_id: str
+    subject: str = ""
+    text: str = ""
+    turns: list[dict[str, str]] = Field(default_factory=list, sa_column=_json())
+    status: TicketStatus = Field(default=TicketStatus.OPEN, sa_column=enum_column(TicketStatus, index=True))
+    is_blind: bool = False
+    group_key: str = Field(default="", index=True)
+    created_at: datetime = Field(default_factory=now, sa_type=UTCDateTime, index=True)
+    updated_at: datetime = Field(default_factory=now, sa_type=UTCDateTime)
+
+
+class VaultEntry(Row, table=True):
+    """The encrypted placeholder map of one ticket, until it expires. Without a key there are no rows."""
+
+    __tablename__ = "vault_entry"
+
+    ticket_id: int = Field(primary_key=True, foreign_key="ticket.id")
+    ciphertext: bytes = Field(sa_type=LargeBinary)
+    expires_at: datetime = Field(sa_type=UTCDateTime, index=True)
+
+
+class Inference(Row, table=True):
+    """One model call: what was asked of which adapter, and what it answered."""
+
+    __tablename__ = "inference"
+    __table_args__ = (Index("ix_inference_ticket_task", "ticket_id", "task"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    ticket_id: int = Field(foreign_key="ticket.id")
+    task: TaskKind = Field(sa_column=enum_column(TaskKind))
+    model_kind: ModelKind = Field(sa_column=enum_column(ModelKind))
+    base_digest: str
+    adapter_digest: str = Field(index=True)
+    label_set_version: str = ""
+    prompt_version: str
+    label: str | None = None
+    confidence: float | None = None
+    output: dict[str, Any] = Field(default_factory=dict, sa_column=_json())
+    """classification: {"candidates": [[label, p], ...], "reason", "similar": [[ticket_id, label, cosine], ...]}; summary: {"text", "units"}."""
+    is_blind: bool = False
+    is_truncated: bool = False
+    latency_ms: float
+    created_at: datetime = Field(default_factory=now, sa_type=UTCDateTime, index=True)
+
+
+class FeedbackRow(Row, table=True):
+    """One click. A later row on the same inference replaces it: `replaced_by_id` is then set and the row no longer counts."""
+
+    __tablename__ = "feedback"
+
+    id: int | None = Field(default=None, primary_key=True)
+    inference_id: int = Field(foreign_key="inference.id", index=True)
+    ticket_id: int = Field(foreign_key="ticket.id", index=True)
+    task: TaskKind = Field(sa_column=enum_column(TaskKind))
+    kind: FeedbackKind = Field(sa_column=enum_column(FeedbackKind))
+    actor: str
+    idempotency_key: str = Field(unique=True)
+    value: str | None = None
+    reason: str | None = None
+    decision_ms: int | None = None
+    replaced_by_id: int | None = Field(default=None, foreign_key="feedback.id")
+    created_at: datetime = Field(default_factory=now, sa_type=UTCDateTime, index=True)
+
+
+class Example(Row, table=True):
+    """One labelled example. `target` is a label or a summary; `is_negative` means "not this" (a handoff). Withdrawn ones are kept for audit."""
+
+    __tablename__ = "example"
+    __table_args__ = (Index("ix_example_task_split", "task", "split"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    ticket_id: int | None = Field(default=None, foreign_key="ticket.id", index=True)
+    feedback_id: int | None = Field(default=None, foreign_key="feedback.id", index=True)
+    task: TaskKind = Field(sa_column=enum_column(TaskKind))
+    text: str
+    turns: list[dict[str, str]] = Field(default_factory=list, sa_column=_json())
+    target: str
+    draft: str | None = None
+    is_negative: bool = False
+    is_blind: bool = False
+    weight: float = 1.0
+    split: Split | None = Field(default=None, sa_column=enum_column(Split, nullable=True))
+    group_key: str = Field(default="", index=True)
+    label_set_version: str = ""
+    is_withdrawn: bool = False
+    created_at: datetime = Field(default_factory=now, sa_type=UTCDateTime, index=True)
+
+
+class Adapter(Row, table=True):
+    """One adapter bundle. `digest` is content-addressed; `path` is relative to the adapters folder."""
+
+    __tablename__ = "adapter"
+    __table_args__ = (
+        # The database itself refuses a second active adapter of a task, whatever two processes do at once.
+        Index(
+            "uq_adapter_active_task",
+            "task",
+            unique=True,
+            sqlite_where=text("status = 'active'"),
+            postgresql_where=text("status = 'active'"),
+        ),
+    )
+
+    id: int | None = Field(default=None, primary_key=True)
+    digest: str = Field(unique=True, index=True)
+    task: TaskKind = Field(sa_column=enum_column(TaskKind))
+    model_kind: ModelKind = Field(sa_column=enum_column(ModelKind))
+    base_digest: str
+    label_set_version: str = ""
+    prompt_version: str
+    path: str
+    status: AdapterStatus = Field(default=AdapterStatus.CANDIDATE, sa_column=enum_column(AdapterStatus, index=True))
+    run_id: int | None = Field(default=None, foreign_key="training_run.id")
+    metrics: dict[str, float] = Field(default_factory=dict, sa_column=_json())
+    reason: str = ""
+    created_at: datetime = Field(default_factory=now, sa_type=UTCDateTime)
+    activated_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    retired_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+
+
+class Activation(Row, table=True):
+    """One change of what is live for a task. Rows are only ever added; `adapter_digest` is None where the bare base model took over."""
+
+    __tablename__ = "activation"
+    __table_args__ = (Index("ix_activation_task_at", "task", "at"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    task: TaskKind = Field(sa_column=enum_column(TaskKind))
+    adapter_digest: str | None = None
+    previous_digest: str | None = None
+    is_rollback: bool = False
+    actor: str
+    reason: str
+    at: datetime = Field(default_factory=now, sa_type=UTCDateTime)
+
+
+class TrainingRun(Row, table=True):
+    """One training run and its progress. The training process owns it from `preparing` on."""
+
+    __tablename__ = "training_run"
+
+    id: int | None = Field(default=None, primary_key=True)
+    task: TaskKind = Field(sa_column=enum_column(TaskKind))
+    status: RunStatus = Field(default=RunStatus.QUEUED, sa_column=enum_column(RunStatus, index=True))
+    trigger: RunTrigger = Field(sa_column=enum_column(RunTrigger))
+    actor: str
+    phase: str = ""
+    step: int = 0
+    total_steps: int = 0
+    loss: float | None = None
+    eta_s: float | None = None
+    message: str = ""
+    is_cancel_requested: bool = False
+    attempts: int = 0
+    settings: dict[str, Any] = Field(default_factory=dict, sa_column=_json())
+    data_digest: str | None = None
+    data_counts: dict[str, Any] = Field(default_factory=dict, sa_column=_json())
+    curves: dict[str, Any] = Field(default_factory=dict, sa_column=_json())
+    adapter_digest: str | None = None
+    error: str | None = None
+    created_at: datetime = Field(default_factory=now, sa_type=UTCDateTime)
+    started_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    finished_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+
+
+class GateReport(Row, table=True):
+    """What the gate decided about one candidate, with every number it looked at."""
+
+    __tablename__ = "gate_report"
+
+    id: int | None = Field(default=None, primary_key=True)
+    run_id: int = Field(foreign_key="training_run.id", index=True)
+    adapter_digest: str = Field(index=True)
+    is_passed: bool
+    reasons: list[str] = Field(default_factory=list, sa_column=_json())
+    numbers: dict[str, Any] = Field(default_factory=dict, sa_column=_json())
+    created_at: datetime = Field(default_factory=now, sa_type=UTCDateTime)
+
+
+class LicenceNote(Row, table=True):
+    """Whether a base model may serve: its licence as somebody read and approved it."""
+
+    __tablename__ = "licence_note"
+
+    id: int | None = Field(default=None, primary_key=True)
+    base_digest: str = Field(unique=True, index=True)
+    model_name: str
+    source: str
+    revision: str
+    licence: str
+    restrictions: str = ""
+    commercial_use: str = ""
+    hosted_use: str = ""
+    affiliate_use: str = ""
+    noted_on: str
+    approved_by: str | None = None
+    approved_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+
+
+class Audit(Row, table=True):
+    """Who did what to which thing, when. Rows are only ever added."""
+
+    __tablename__ = "audit"
+
+    id: int | None = Field(default=None, primary_key=True)
+    at: datetime = Field(default_factory=now, sa_type=UTCDateTime, index=True)
+    actor: str
+    action: str = Field(index=True)
+    subject_type: str
+    subject_id: str
+    detail: dict[str, Any] = Field(default_factory=dict, sa_column=_json())
+
+
+class Lease(Row, table=True):
+    """A named right that one process at a time holds until it expires, such as "training"."""
+
+    __tablename__ = "lease"
+
+    name: str = Field(primary_key=True)
+    holder: str
+    expires_at: datetime = Field(sa_type=UTCDateTime)
+
+
+class State(Row, table=True):
+    """Small facts both processes share, such as whether suggestions are paused."""
+
+    __tablename__ = "state"
+
+    key: str = Field(primary_key=True)
+    value: dict[str, Any] = Field(default_factory=dict, sa_column=_json())
+    updated_at: datetime = Field(default_factory=now, sa_type=UTCDateTime)
