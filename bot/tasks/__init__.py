@@ -1,0 +1,1 @@
+"""Prompts, label sets and output parsing: the one place where a prompt is rendered or an answer parsed."""
