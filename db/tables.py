@@ -133,7 +133,10 @@ class Example(Row, table=True):
     """One labelled example. `target` is a label or a summary; `is_negative` means "not this" (a handoff). Withdrawn ones are kept for audit."""
 
     __tablename__ = "example"
-    __table_args__ = (Index("ix_example_task_split", "task", "split"),)
+    __table_args__ = (
+        Index("ix_example_task_split", "task", "split"),
+        Index("ix_example_task_id", "task", "id"),  # pages of the stream; without it every page sorts the whole table
+    )
 
     id: int | None = Field(default=None, primary_key=True)
     ticket_id: int | None = Field(default=None, foreign_key="ticket.id", index=True)

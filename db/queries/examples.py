@@ -51,6 +51,34 @@ def add_examples(
     return count
 
 
+def add_example(
+    session: Session,
+    *,
+    ticket_id: int | None,
+    task: TaskKind,
+    text: MaskedText,
+    target: str,
+    label_set_version: str,
+    split: Split | None = None,
+    weight: float = 1.0,
+    group_key: str = "",
+) -> Example:
+    """Add one imported example, tied to its ticket. Not audited: whoever imports many writes one row about all of them."""
+    row = Example(
+        ticket_id=ticket_id,
+        task=task,
+        text=clean_text(text),
+        target=clean_text(target),
+        label_set_version=label_set_version,
+        split=split,
+        weight=weight,
+        group_key=group_key,
+    )
+    session.add(row)
+    session.flush()
+    return row
+
+
 def iterate_examples(
     session: Session,
     task: TaskKind,

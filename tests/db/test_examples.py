@@ -7,7 +7,7 @@ from db.queries import audit, examples
 from db.queries.examples import NewExample
 from db.session import transaction
 from db.types import FeedbackKind, Split
-from tests.support.db_rows import CLASSIFICATION, SUMMARY, add_feedback, add_inference
+from tests.support.db_rows import CLASSIFICATION, SUMMARY, add_feedback, add_inference, add_ticket
 
 
 def add(session, targets, **values):
@@ -46,6 +46,17 @@ def test_import_larger_than_a_chunk_is_complete_and_audited_once(db_engine):
         assert examples.count_examples(session, CLASSIFICATION, split=Split.GOLDEN) == 2_345
         rows = audit.list_audit(session, action=examples.ACTION_ADDED)
     assert [row.detail for row in rows] == [{"count": 2_345, "split": "golden", "label_set_version": "v1"}]
+
+
+def test_single_imported_example_keeps_its_ticket_and_split(db_engine):
+    with transaction(db_engine) as session:
+        ticket = add_ticket(session)
+        values = {"text": "a\x00b", "target": "billing", "label_set_version": "v1", "split": Split.GOLDEN, "group_key": "acme"}
+        example_id = examples.add_example(session, ticket_id=ticket.id, task=CLASSIFICATION, **values).id
+    with transaction(db_engine) as session:
+        row = examples.get_example(session, example_id)
+    assert (row.ticket_id, row.text, row.target, row.split, row.group_key) == (ticket.id, "ab", "billing", Split.GOLDEN, "acme")
+    assert (row.weight, row.is_negative, row.is_blind, row.is_withdrawn, row.turns) == (1.0, False, False, False, [])
 
 
 def test_counts_per_label_leave_out_negative_and_withdrawn(db_engine):

@@ -114,6 +114,15 @@ def test_pause_and_resume_are_remembered_and_audited(db_engine):
     assert [(row.action, row.actor) for row in rows] == [("suggestions.resume", "bo"), ("suggestions.pause", "ana")]
 
 
+def test_daemon_heartbeat_is_the_last_time_it_was_recorded(db_engine):
+    with transaction(db_engine) as session:
+        assert state.get_daemon_heartbeat(session) is None
+        before = datetime.now(UTC)
+        state.record_daemon_heartbeat(session)
+        state.record_daemon_heartbeat(session)
+        assert before <= state.get_daemon_heartbeat(session) <= datetime.now(UTC)
+
+
 def test_overview_of_an_empty_database_is_all_zero(db_engine):
     with transaction(db_engine, is_read_only=True) as session:
         counts = overview.get_overview(session)

@@ -161,6 +161,7 @@ def _create_feedback() -> None:
     op.create_index(op.f("ix_example_created_at"), "example", ["created_at"], unique=False)
     op.create_index(op.f("ix_example_feedback_id"), "example", ["feedback_id"], unique=False)
     op.create_index(op.f("ix_example_group_key"), "example", ["group_key"], unique=False)
+    op.create_index("ix_example_task_id", "example", ["task", "id"], unique=False)
     op.create_index("ix_example_task_split", "example", ["task", "split"], unique=False)
     op.create_index(op.f("ix_example_ticket_id"), "example", ["ticket_id"], unique=False)
 
