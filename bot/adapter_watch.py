@@ -1,0 +1,191 @@
+"""Sees the active adapter change in the database and asks the engine to swap. The only caller of load, activate and unload.
+
+A bundle that cannot be loaded or proven leaves what serves in place, is audited once, and is not tried again until it is activated anew.
+"""
+
+import asyncio
+import contextlib
+import logging
+from dataclasses import dataclass
+
+from sqlmodel import Session
+
+from bot.core import Core
+from bot.engine.protocol import Engine, EngineError, SwapReport
+from bot.similar import Neighbour
+from bot.types import BASE
+from db.errors import DatabaseError
+from db.queries import adapters, inferences
+from db.queries.audit import record_audit
+from db.queries.state import set_state
+from db.tables import Adapter
+from db.types import MaskedText, TaskKind
+
+logger = logging.getLogger(__name__)
+_REBUILD_CHUNK = 64
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the database says should answer a task."""
+
+    digest: str
+    path: str
+    label_set_version: str
+
+
+class AdapterWatch:
+    """Keeps the engines on what the database calls active, and the one before it warm for a quick way back."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._nudge = asyncio.Event()
+        self._worker: asyncio.Task[None] | None = None
+        self._rebuilds: set[asyncio.Task[None]] = set()
+        self._refused: dict[TaskKind, str] = {}
+        self._previous: dict[TaskKind, str] = {}
+        self.problems: dict[TaskKind, str] = {}
+
+    async def start(self) -> None:
+        """Bring the engines up to date once, then keep watching."""
+        await self.check()
+        for task in TaskKind:
+            await self._note_serving(task, None)
+        self._core.similar.reset(self._core.engines[TaskKind.CLASSIFICATION].get_active(TaskKind.CLASSIFICATION))
+        self._start_rebuild()
+        self._worker = asyncio.create_task(self._watch(), name="adapter-watch")
+
+    async def stop(self) -> None:
+        """Stop watching."""
+        workers = [*self._rebuilds, *([self._worker] if self._worker else [])]
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+
+    def nudge(self) -> None:
+        """Look now instead of at the next interval."""
+        self._nudge.set()
+
+    async def wait_until_served(self, task: TaskKind, digest: str, *, timeout_s: float) -> bool:
+        """Wait until the engine answers a task with `digest`; False when it does not come to that in time."""
+        self.nudge()
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        while self._core.engines[task].get_active(task) != digest:
+            if asyncio.get_running_loop().time() > deadline or self._refused.get(task) == digest:
+                return False
+            await asyncio.sleep(0.01)
+        return True
+
+    async def _watch(self) -> None:
+        while True:
+            with contextlib.suppress(TimeoutError):  # the interval is over: time to look
+                await asyncio.wait_for(self._nudge.wait(), timeout=self._core.settings.watch_interval_s)
+            self._nudge.clear()
+            try:
+                await self.check()
+            except DatabaseError as error:
+                logger.warning("cannot look for a new adapter: %s", error)
+
+    async def check(self) -> None:
+        """Compare and swap, once, for every task."""
+        wanted = await self._core.in_db(self._get_wanted)
+        for task, engine in self._core.engines.items():
+            want = wanted.get(task)
+            digest = want.digest if want else BASE
+            if digest == engine.get_active(task):
+                self._refused.pop(task, None)
+                self.problems.pop(task, None)
+            elif self._refused.get(task) != digest:
+                await self._swap(engine, task, want)
+
+    def _get_wanted(self, session: Session) -> dict[TaskKind, Wanted]:
+        found: dict[TaskKind, Wanted] = {}
+        for task in TaskKind:
+            row: Adapter | None = adapters.get_active(session, task)
+            if row is not None:
+                found[task] = Wanted(digest=row.digest, path=row.path, label_set_version=row.label_set_version)
+        return found
+
+    async def _swap(self, engine: Engine, task: TaskKind, want: Wanted | None) -> None:
+        previous = engine.get_active(task)
+        digest = want.digest if want else BASE
+        try:
+            if want is not None:
+                await engine.load(self._core.settings.adapters_dir / want.path)
+            report = await engine.activate(task, want.digest if want else None)
+        except EngineError as error:
+            self._refused[task] = digest
+            self.problems[task] = f"the adapter {digest[:12]} cannot serve {task}: {error}"
+            logger.error("%s", self.problems[task])  # noqa: TRY400  the message says it all; a traceback adds nothing
+            said = str(error)
+            await self._core.in_db(lambda session: self._audit(session, task, digest, action="adapter.refused", error=said))
+            return
+        self.problems.pop(task, None)
+        if task is TaskKind.CLASSIFICATION and want is not None and want.label_set_version != self._core.label_set.version:
+            self.problems[task] = (
+                f"the adapter {digest[:12]} was trained on label set {want.label_set_version}, in force is "
+                f"{self._core.label_set.version}: labels it does not know are scored by their description; retrain"
+            )
+            logger.warning("%s", self.problems[task])
+        await self._note_serving(task, report)
+        if task is TaskKind.CLASSIFICATION:
+            self._core.similar.reset(digest)
+            self._start_rebuild()
+        await self._free_old(engine, task, keep={digest, previous})
+        self._previous[task] = previous
+
+    async def _free_old(self, engine: Engine, task: TaskKind, *, keep: set[str]) -> None:
+        other = {self._previous.get(t, BASE) for t in TaskKind if t is not task}
+        active = {engine.get_active(t) for t in TaskKind}
+        for digest in engine.get_loaded():
+            if digest not in keep | other | active:
+                await engine.unload(digest)
+
+    async def _note_serving(self, task: TaskKind, report: SwapReport | None) -> None:
+        digest = self._core.engines[task].get_active(task)
+
+        def work(session: Session) -> None:
+            set_state(session, f"serving.{task}", value={"digest": digest})
+            if report is not None:
+                self._audit(session, task, digest, action="adapter.served", report=report)
+
+        await self._core.in_db(work)
+
+    @staticmethod
+    def _audit(
+        session: Session, task: TaskKind, digest: str, *, action: str, error: str = "", report: SwapReport | None = None
+    ) -> None:
+        detail: dict[str, object] = {"task": task.value}
+        if error:
+            detail["error"] = error
+        if report is not None:
+            detail |= {
+                "previous": report.previous_digest,
+                "flip_ms": round(report.flip_ms, 3),
+                "drain_ms": round(report.drain_ms, 3),
+            }
+        record_audit(session, actor="bot", action=action, subject_type="adapter", subject_id=digest, detail=detail)
+
+    def _start_rebuild(self) -> None:
+        worker = asyncio.create_task(self._rebuild_similar(), name="similar-rebuild")
+        self._rebuilds.add(worker)
+        worker.add_done_callback(self._rebuilds.discard)
+
+    async def _rebuild_similar(self) -> None:
+        """Embed the decided tickets again under the adapter that serves now, in the background."""
+        engine = self._core.engines[TaskKind.CLASSIFICATION]
+        digest = self._core.similar.digest
+        limit = self._core.settings.similar_index_size
+        if engine.kind != "encoder" or limit == 0:
+            return
+        rows = await self._core.in_db(lambda session: list(reversed(inferences.list_decided(session, limit=limit))))
+        try:
+            for start in range(0, len(rows), _REBUILD_CHUNK):
+                chunk = rows[start : start + _REBUILD_CHUNK]
+                texts = [MaskedText(row.text) for row in chunk]
+                vectors = await engine.embed(texts, task=TaskKind.CLASSIFICATION, adapter=digest)
+                for row, vector in zip(chunk, vectors, strict=True):
+                    neighbour = Neighbour(ticket_id=row.ticket_id, label=row.label, text=row.text)
+                    self._core.similar.add(neighbour, vector, digest=digest)
+        except EngineError as error:
+            logger.warning("similar tickets are incomplete: %s", error)

@@ -1,0 +1,211 @@
+"""Builds everything and wires it: settings, database, masker, models, engines, service, plugins, HTTP.
+
+The one place that knows all parts. Nothing here decides anything about tickets.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI
+from fastapi.responses import RedirectResponse
+from sqlalchemy import Engine as DbEngine
+
+from bot.adapter_watch import AdapterWatch
+from bot.api.routes import adapters as adapter_routes
+from bot.api.routes import health, metrics
+from bot.core import Core
+from bot.data import demo_label_set, load_sample_tickets
+from bot.engine.factory import build_engine
+from bot.engine.protocol import Engine
+from bot.inbox import InboxReader
+from bot.manager import ManagerService, build_child_environment
+from bot.masking import Masker, Vault
+from bot.plugin_host import PluginHost, find_specs
+from bot.service import Service
+from bot.serving import ServedModel, resolve_models
+from bot.settings import Settings
+from bot.similar import SimilarIndex
+from bot.tasks.classification import build_choices
+from bot.tasks.labels import load_label_set, render_label_set
+from bot.training_child import TrainingChild
+from bot.types import Classification, Feedback, FeedbackReceipt, LabelSet, SourceRef, Summary, Turn
+from db.migrate import check_schema, get_current, upgrade
+from db.queries.labelsets import store_label_set
+from db.session import build_db_engine, transaction
+from db.types import TaskKind
+
+logger = logging.getLogger(__name__)
+
+
+class BotFacade:
+    """Implements `bot.plugin_api.Bot` over the parts."""
+
+    def __init__(self, service: Service, inbox: InboxReader, manager: ManagerService) -> None:
+        self.service = service
+        self._inbox = inbox
+        self._manager = manager
+
+    @property
+    def inbox(self) -> InboxReader:
+        """Reading side."""
+        return self._inbox
+
+    @property
+    def manager(self) -> ManagerService:
+        """Training and adapters."""
+        return self._manager
+
+    async def classify(self, text: str, *, source: SourceRef, subject: str = "", turns: Sequence[Turn] = ()) -> Classification:
+        """See `bot.plugin_api.Bot.classify`."""
+        return await self.service.classify(text, source=source, subject=subject, turns=turns)
+
+    async def summarize(self, text: str, *, source: SourceRef, subject: str = "", turns: Sequence[Turn] = ()) -> Summary:
+        """See `bot.plugin_api.Bot.summarize`."""
+        return await self.service.summarize(text, source=source, subject=subject, turns=turns)
+
+    async def record_feedback(self, feedback: Feedback) -> FeedbackReceipt:
+        """See `bot.plugin_api.Bot.record_feedback`."""
+        return await self.service.record_feedback(feedback)
+
+
+class App:
+    """The built bot. `start` loads models and brings the engines to what the database says is active."""
+
+    def __init__(self, settings: Settings, *, with_plugins: bool = True, with_training: bool = True) -> None:
+        self.settings = settings
+        label_set = load_labels(settings)
+        specs = find_specs(settings.plugins) if with_plugins else []
+        self.db_engine = open_database(settings)
+        with transaction(self.db_engine) as session:
+            store_label_set(
+                session, version=label_set.version, name=label_set.name, content_yaml=render_label_set(label_set), actor="bot"
+            )
+        self.models = resolve_models(settings, self.db_engine)
+        engines = build_engines(self.models, settings)
+        self.core = Core(
+            settings=settings,
+            db_engine=self.db_engine,
+            masker=Masker(settings.masking),
+            vault=build_vault(settings),
+            label_set=label_set,
+            choices=build_choices(label_set),
+            engines=engines,
+            similar=SimilarIndex(settings.similar_index_size),
+        )
+        self.watch = AdapterWatch(self.core)
+        service = Service(self.core)
+        self.bot = BotFacade(service, InboxReader(self.core, service), ManagerService(self.core, self.watch))
+        self.host = PluginHost(specs, self.bot)
+        is_child = with_training and settings.training.daemon == "child"
+        self._training = TrainingChild(build_child_environment(self.core)) if is_child else None
+        self._samples: asyncio.Task[None] | None = None
+
+    @property
+    def unique_engines(self) -> list[Engine]:
+        """The engines, each once, though one may serve both tasks."""
+        return list(dict.fromkeys(self.core.engines.values()))
+
+    async def start(self) -> None:
+        """Load, swap to what is active, start plugins and the training daemon."""
+        for engine in self.unique_engines:
+            await engine.start()
+        await self.watch.start()
+        await self.host.start()
+        if self._training is not None:
+            await self._training.start()
+
+    async def stop(self) -> None:
+        """Stop in the reverse order."""
+        if self._samples is not None:
+            self._samples.cancel()
+            await asyncio.gather(self._samples, return_exceptions=True)
+        if self._training is not None:
+            await self._training.stop()
+        await self.host.stop()
+        await self.watch.stop()
+        for engine in self.unique_engines:
+            await engine.stop()
+        self.db_engine.dispose()
+
+    def get_engines(self) -> Mapping[TaskKind, Engine]:
+        """Engine per task, for health."""
+        return self.core.engines
+
+    def get_problems(self) -> Mapping[str, str]:
+        """Task to what is wrong with its adapter, for health."""
+        return {task.value: problem for task, problem in self.watch.problems.items()}
+
+    def get_plugin_states(self) -> Mapping[str, tuple[str, str]]:
+        """Plugin to (status, error), for health."""
+        return self.host.get_states()
+
+    def start_samples(self) -> None:
+        """Put the bundled sample tickets into an empty database, in the background."""
+        self._samples = asyncio.create_task(add_samples(self), name="samples")
+
+
+def load_labels(settings: Settings) -> LabelSet:
+    """Read the label set in force."""
+    return load_label_set(settings.labels) if settings.labels else demo_label_set()
+
+
+def open_database(settings: Settings) -> DbEngine:
+    """Connect; a new database gets its tables, one that is behind its migrations is refused."""
+    settings.home.mkdir(parents=True, exist_ok=True)
+    db_engine = build_db_engine(settings.resolved_database_url)
+    if get_current(db_engine) is None:
+        upgrade(db_engine)
+    check_schema(db_engine)
+    return db_engine
+
+
+def build_vault(settings: Settings) -> Vault | None:
+    """Build the vault, or None without a key."""
+    if settings.vault_key is None:
+        return None
+    return Vault.from_keys([key.strip() for key in settings.vault_key.get_secret_value().split(",") if key.strip()])
+
+
+def build_engines(models: Mapping[TaskKind, ServedModel], settings: Settings) -> dict[TaskKind, Engine]:
+    """Build one engine per distinct model file."""
+    by_path = {model.path: build_engine(model.path, settings=settings.engine) for model in models.values()}
+    return {task: by_path[model.path] for task, model in models.items()}
+
+
+async def add_samples(app: App) -> None:
+    """Classify and summarise the bundled sample tickets, if the database has no ticket yet."""
+    if await app.bot.inbox.list_tickets(limit=1):
+        return
+    for sample in load_sample_tickets():
+        source = SourceRef(plugin="console", external_id=sample.id)
+        await app.bot.classify(sample.text, source=source, subject=sample.subject, turns=sample.turns)
+        await app.bot.summarize("", source=source)
+
+
+def create_web(app: App) -> FastAPI:
+    """Build the HTTP surface: health, metrics, adapters, and every plugin under /plugins/<name>."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await app.start()
+        if app.settings.sample_tickets:
+            app.start_samples()
+        yield
+        await app.stop()
+
+    web = FastAPI(title="Understudy", lifespan=lifespan, docs_url=None, redoc_url=None)
+    web.include_router(health.build_router(app))
+    web.include_router(metrics.build_router())
+    web.include_router(adapter_routes.build_router(app.bot))
+    for hosted in app.host.plugins:
+        if hosted.plugin.router is not None:
+            web.include_router(hosted.plugin.router, prefix=f"/plugins/{hosted.name}")
+    if any(hosted.name == "console" for hosted in app.host.plugins):
+
+        @web.get("/", include_in_schema=False)
+        async def redirect_to_console() -> RedirectResponse:
+            return RedirectResponse("/plugins/console/", status_code=307)
+
+    return web

@@ -1,0 +1,246 @@
+"""Commands for managers and auditors: retrain, runs, adapters, promote, rollback, pause, resume, audit.
+
+They work on the database alone; a running bot sees the change and swaps.
+"""
+
+import json
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import typer
+
+from bot.cli.common import get_actor, open_session, read_settings
+from bot.cli.output import console, errors, print_json, print_table
+from bot.errors import UserError
+from db.types import TaskKind
+
+if TYPE_CHECKING:
+    from sqlmodel import Session
+
+    from bot.settings import Settings
+    from db.tables import TrainingRun
+
+JSON_OPTION = typer.Option(False, "--json", help="Print JSON.")
+TASK_OPTION = typer.Option(TaskKind.CLASSIFICATION, "--task", help="Which task.")
+REASON_OPTION = typer.Option("", "--reason", help="Why; kept in the audit trail.")
+_DAEMON_ALIVE = timedelta(seconds=20)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (retrain, runs, adapters, promote, rollback, pause, resume, audit):
+        app.command()(command)
+
+
+def retrain(
+    task: TaskKind = TASK_OPTION,
+    is_dry: bool = typer.Option(False, "--dry-run", help="Say what would be used, and stop."),
+    is_waiting: bool = typer.Option(True, "--wait/--no-wait", help="Follow the run to its verdict."),
+    as_json: bool = JSON_OPTION,
+) -> None:
+    """Train a new adapter on the feedback collected so far, and let the gate decide."""
+    from db.queries.runs import enqueue_run, get_run
+
+    settings = read_settings()
+    if is_dry:
+        _print_dry_run(task, as_json=as_json)
+        return
+    from db.types import RunTrigger
+
+    with open_session(settings) as session:
+        row = enqueue_run(session, task=task, trigger=RunTrigger.MANUAL, actor=get_actor())
+        run_id = row.id or 0
+        is_daemon_alive = _is_daemon_alive(session)
+    if not is_waiting:
+        if not is_daemon_alive:
+            errors.print("No training daemon is running: the run starts with `understudy serve` or `python -m training daemon`.")
+        print_json({"run_id": run_id}) if as_json else console.print(f"Run {run_id} is queued.")
+        return
+    child = None if is_daemon_alive else subprocess.Popen([sys.executable, "-m", "training", "run", str(run_id)])  # noqa: S603
+    _follow(settings, run_id, child)
+    with open_session(settings) as session:
+        _print_verdict(session, get_run(session, run_id), as_json=as_json)
+
+
+def _print_dry_run(task: TaskKind, *, as_json: bool) -> None:
+    command = [sys.executable, "-m", "training", "dry-run", "--task", task.value, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    if done.returncode != 0:
+        lines = done.stderr.strip().splitlines()
+        raise UserError(f"the dry run failed: {lines[-1] if lines else 'no reason given'}")
+    found = json.loads(done.stdout)
+    if as_json:
+        print_json(found)
+        return
+    console.print(found["message"], style="bold", highlight=False)
+    counts: dict[str, int] = found["per_label"]
+    rows = sorted(counts.items(), key=lambda item: item[1], reverse=True)
+    print_table("Would be trained on", ("label", "examples"), rows)
+    if found["left_out"]:
+        print_table("Left out", ("why", "examples"), sorted(found["left_out"].items()))
+
+
+def _is_daemon_alive(session: "Session") -> bool:
+    from db.queries.state import get_daemon_heartbeat
+
+    beat = get_daemon_heartbeat(session)
+    return beat is not None and datetime.now(UTC) - beat < _DAEMON_ALIVE
+
+
+def _follow(settings: "Settings", run_id: int, child: "subprocess.Popen[bytes] | None") -> None:
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from db.queries.runs import get_run
+    from db.types import RUNNING
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"), TimeElapsedColumn())
+    with Progress(*columns, console=errors) as progress:
+        bar = progress.add_task(f"run {run_id}: waiting", total=1.0)
+        while True:
+            is_over = child is not None and child.poll() is not None
+            with open_session(settings) as session:
+                row = get_run(session, run_id)
+            fraction = row.step / row.total_steps if row.total_steps else 0.0
+            progress.update(bar, completed=min(fraction, 1.0), description=f"run {run_id}: {row.message or row.status.value}")
+            if row.status not in RUNNING:
+                progress.update(bar, completed=1.0)
+                return
+            if is_over:
+                raise UserError(
+                    f"the training process ended before run {run_id} did; `understudy serve` takes it up where it stopped"
+                )
+            time.sleep(0.3)
+
+
+def _print_verdict(session: "Session", row: "TrainingRun", *, as_json: bool) -> None:
+    from db.queries.gate import get_gate_report
+
+    report = get_gate_report(session, run_id=row.id or 0)
+    reasons = list(report.reasons) if report else []
+    if as_json:
+        print_json(
+            {
+                "run_id": row.id,
+                "status": row.status.value,
+                "adapter_digest": row.adapter_digest,
+                "reasons": reasons,
+                "error": row.error,
+                "numbers": report.numbers if report else {},
+            }
+        )
+    else:
+        console.print(f"Run {row.id}: [bold]{row.status.value}[/bold]")
+        for line in [*reasons, *([row.error] if row.error else [])]:
+            console.print(f"  {line}", highlight=False, markup=False)
+    if row.error:
+        raise typer.Exit(code=1)
+
+
+def runs(limit: int = typer.Option(20, help="How many."), as_json: bool = JSON_OPTION) -> None:
+    """List training runs, newest first."""
+    from db.queries.runs import list_runs
+
+    with open_session(read_settings()) as session:
+        rows = [row.model_dump(mode="json", exclude={"curves"}) for row in list_runs(session, limit=limit)]
+    if as_json:
+        print_json(rows)
+        return
+    columns = ("id", "task", "status", "trigger", "actor", "created_at", "adapter_digest", "message")
+    print_table("Training runs", columns, [[str(row[name] or "–")[:40] for name in columns] for row in rows])
+
+
+def adapters(as_json: bool = JSON_OPTION) -> None:
+    """List adapters, newest first, with what is live."""
+    from db.queries.adapters import list_adapters
+    from db.queries.state import get_state
+
+    with open_session(read_settings()) as session:
+        serving = {(get_state(session, f"serving.{task}") or {}).get("digest") for task in TaskKind}
+        rows = [{**row.model_dump(mode="json"), "is_serving": row.digest in serving} for row in list_adapters(session)]
+    if as_json:
+        print_json(rows)
+        return
+    table = [
+        (
+            row["digest"][:12],
+            row["task"],
+            row["status"],
+            "yes" if row["is_serving"] else "",
+            row["activated_at"],
+            row["reason"][:60],
+        )
+        for row in rows
+    ]
+    print_table("Adapters", ("digest", "task", "status", "serving", "active since", "why"), table)
+
+
+def promote(
+    digest: str = typer.Argument(help="Digest of the adapter, at least 8 digits of it."),
+    reason: str = REASON_OPTION,
+    as_json: bool = JSON_OPTION,
+) -> None:
+    """Make an adapter the active one. A running bot swaps within its watch interval."""
+    from bot.approval import promote_adapter
+
+    with open_session(read_settings()) as session:
+        row = promote_adapter(session, digest, actor=get_actor(), reason=reason or "promoted by hand")
+        found = {"task": row.task.value, "active": row.digest}
+    print_json(found) if as_json else console.print(f"{found['active'][:12]} is now active for {found['task']}.")
+
+
+def rollback(task: TaskKind = TASK_OPTION, reason: str = REASON_OPTION, as_json: bool = JSON_OPTION) -> None:
+    """Return to the adapter that was active before, or to the bare base model."""
+    from db.queries.adapters import rollback as roll_back
+
+    with open_session(read_settings()) as session:
+        row = roll_back(session, task, actor=get_actor(), reason=reason or "rolled back by hand")
+        found = {"task": task.value, "active": "base" if row is None else row.digest}
+    print_json(found) if as_json else console.print(f"{found['active'][:12]} is now active for {task.value}.")
+
+
+def _set_paused(*, is_paused: bool) -> None:
+    from db.queries.state import set_paused
+
+    with open_session(read_settings()) as session:
+        set_paused(session, is_paused=is_paused, actor=get_actor())
+    console.print("Suggestions are paused." if is_paused else "Suggestions are on.")
+
+
+def pause() -> None:
+    """Stop making suggestions; tickets are still taken in."""
+    _set_paused(is_paused=True)
+
+
+def resume() -> None:
+    """Make suggestions again."""
+    _set_paused(is_paused=False)
+
+
+def audit(
+    subject: str | None = typer.Option(None, help="Only one subject: a ticket id, run id or adapter digest."),
+    action: str | None = typer.Option(None, help="Only one action, such as adapter.activated."),
+    at: datetime | None = typer.Option(None, help="Say what was live at that time (UTC) instead."),  # noqa: B008
+    limit: int = typer.Option(50, help="How many."),
+    as_json: bool = JSON_OPTION,
+) -> None:
+    """Show who did what, when; or, with --at, which adapter was live at a time."""
+    from db.queries.adapters import what_was_live
+    from db.queries.audit import list_audit
+
+    with open_session(read_settings()) as session:
+        if at is not None:
+            moment = at.replace(tzinfo=UTC) if at.tzinfo is None else at
+            live = [{"task": task.value, "digest": what_was_live(session, moment, task=task) or "base"} for task in TaskKind]
+            print_json(live) if as_json else print_table(
+                f"Live at {moment.isoformat()}", ("task", "digest"), [tuple(entry.values()) for entry in live]
+            )
+            return
+        entries = [row.model_dump(mode="json") for row in list_audit(session, subject_id=subject, action=action, limit=limit)]
+    if as_json:
+        print_json(entries)
+        return
+    table = [(e["at"], e["actor"], e["action"], f"{e['subject_type']} {e['subject_id'][:12]}", e["detail"]) for e in entries]
+    print_table("Audit", ("at", "actor", "action", "subject", "detail"), table)

@@ -1,0 +1,98 @@
+"""Commands that run or check the bot: serve, check, migrate."""
+
+import socket
+
+import typer
+
+from bot.cli.common import read_settings
+from bot.cli.output import console, print_json
+from bot.errors import UserError
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(serve)
+    app.command()(check)
+    app.command()(migrate)
+
+
+def bind(host: str, port: int) -> socket.socket:
+    """Bind the listening socket ourselves, so that a port in use is one sentence and not a traceback. Raises UserError."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as error:
+        listener.close()
+        raise UserError(
+            f"cannot listen on {host}:{port} ({error.strerror}): stop what uses it, or set UNDERSTUDY_PORT to another port"
+        ) from None
+    return listener
+
+
+def serve(
+    host: str | None = typer.Option(None, help="Address to bind to."),
+    port: int | None = typer.Option(None, help="Port to bind to; 0 picks a free one."),
+) -> None:
+    """Run the bot: console, plugins, engine, and the training daemon."""
+    import uvicorn
+
+    from bot.app import App, create_web
+
+    settings = read_settings(is_server=True)
+    listener = bind(host or settings.host, settings.port if port is None else port)
+    address = listener.getsockname()
+    try:
+        web = create_web(App(settings))
+        console.print(f"Understudy serves at [bold]http://{address[0]}:{address[1]}[/bold]  (stop with Ctrl+C)", highlight=False)
+        config = uvicorn.Config(web, log_level="warning", access_log=False, timeout_graceful_shutdown=10)
+        uvicorn.Server(config).run(sockets=[listener])
+    finally:
+        listener.close()
+
+
+def check(as_json: bool = typer.Option(False, "--json", help="Print JSON.")) -> None:
+    """Check settings, label set, database, model files, licences and plugins without serving."""
+    from bot.app import load_labels, open_database
+    from bot.models.gguf_info import inspect_gguf
+    from bot.plugin_host import find_specs, read_plugin_settings
+    from bot.serving import resolve_models
+
+    settings = read_settings()
+    label_set = load_labels(settings)
+    for spec in find_specs(settings.plugins):
+        read_plugin_settings(spec)
+    db_engine = open_database(settings)
+    try:
+        models = resolve_models(settings, db_engine)
+    finally:
+        db_engine.dispose()
+    found = {
+        "label_set": {"name": label_set.name, "version": label_set.version, "n_labels": len(label_set.labels)},
+        "models": {
+            task.value: {"path": str(model.path), "kind": inspect_gguf(model.path).kind.value} for task, model in models.items()
+        },
+        "plugins": list(settings.plugins),
+        "database": db_engine.url.render_as_string(hide_password=True),
+    }
+    if as_json:
+        print_json(found)
+        return
+    console.print("[green]Everything is in order.[/green]")
+    console.print_json(data=found)
+
+
+def migrate() -> None:
+    """Bring the database to this version's migrations. Stop the bot and training first; make a backup."""
+    from db.migrate import upgrade
+    from db.session import build_db_engine
+
+    settings = read_settings()
+    settings.home.mkdir(parents=True, exist_ok=True)
+    db_engine = build_db_engine(settings.resolved_database_url)
+    try:
+        upgrade(db_engine)
+    finally:
+        db_engine.dispose()
+    console.print("The database is up to date.")

@@ -1,0 +1,121 @@
+"""Commands on single texts: classify, summarize, mask."""
+
+import hashlib
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from bot.cli.common import read_settings, run_with_bot
+from bot.cli.output import console, print_json, print_table
+from bot.errors import UserError
+
+if TYPE_CHECKING:
+    from bot.app import App
+    from bot.masking import Masker
+    from bot.types import Classification, Summary
+
+JSON_OPTION = typer.Option(False, "--json", help="Print JSON.")
+FILE_OPTION = typer.Option(None, "--file", "-f", help="Read the text from a file; '-' is standard input.")
+TEXT_ARGUMENT = typer.Argument(None, help="The ticket's text.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(classify)
+    app.command()(summarize)
+    app.command()(mask)
+
+
+def read_text(text: str | None, file: str | None) -> str:
+    """Return the text of the argument, of a file, or of standard input. Raises UserError."""
+    if text is not None and file is not None:
+        raise UserError("give the text or --file, not both")
+    try:
+        if file == "-" or (text is None and file is None and not sys.stdin.isatty()):
+            return sys.stdin.read()
+        if file is not None:
+            return Path(file).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read {file}: {error}") from None
+    if text is None:
+        raise UserError("there is no text: give it as an argument, with --file, or on standard input")
+    return text
+
+
+def classify(text: str | None = TEXT_ARGUMENT, file: str | None = FILE_OPTION, as_json: bool = JSON_OPTION) -> None:
+    """Suggest a label for one ticket, and record it like any other."""
+    from bot.types import SourceRef
+
+    content = read_text(text, file)
+
+    async def work(app: "App") -> "Classification":
+        external_id = hashlib.sha256(content.encode()).hexdigest()[:16]
+        return await app.bot.classify(content, source=SourceRef(plugin="cli", external_id=external_id))
+
+    card = run_with_bot(work)
+    if as_json:
+        print_json(card)
+    elif card.label is None:
+        console.print(card.notice or "No suggestion.")
+    else:
+        rows = [(score.label, f"{score.probability:.1%}") for score in card.candidates]
+        print_table(f"{card.label}  ({card.confidence:.0%})", ("label", "probability"), rows)
+        console.print(card.reason, highlight=False, markup=False)
+        for name, value in (*card.fields.items(), ("macro", card.macro), ("adapter", card.adapter_digest[:12])):
+            if value:
+                console.print(f"{name}: {value}", highlight=False, markup=False)
+
+
+def summarize(text: str | None = TEXT_ARGUMENT, file: str | None = FILE_OPTION, as_json: bool = JSON_OPTION) -> None:
+    """Summarise one ticket, and record it like any other."""
+    from bot.types import SourceRef
+
+    content = read_text(text, file)
+
+    async def work(app: "App") -> "Summary":
+        external_id = hashlib.sha256(content.encode()).hexdigest()[:16]
+        return await app.bot.summarize(content, source=SourceRef(plugin="cli", external_id=external_id))
+
+    summary = run_with_bot(work)
+    if as_json:
+        print_json(summary)
+    else:
+        console.print("Excerpt:" if summary.is_excerpt else "Summary:", style="bold")
+        console.print(summary.text or summary.notice or "", highlight=False, markup=False)
+
+
+def mask(
+    text: str | None = TEXT_ARGUMENT,
+    file: str | None = FILE_OPTION,
+    jsonl: Path | None = typer.Option(None, help="Mask every line of a JSON Lines file with `id` and `text`."),  # noqa: B008
+    json_out: Path | None = typer.Option(None, "--json", help="With --jsonl: file to write, one object per line."),  # noqa: B008
+) -> None:
+    """Mask personal data. With --jsonl IN --json OUT: per line `id`, `masked` and `spans` (start, end, type; code points of the input)."""
+    from bot.masking import Masker
+
+    settings = read_settings()
+    if jsonl is None:
+        console.print(Masker(settings.masking).mask(read_text(text, file)).text, highlight=False, markup=False, soft_wrap=True)
+        return
+    if json_out is None:
+        raise UserError("--jsonl needs --json OUT: the file to write")
+    mask_file(Masker(settings.masking), jsonl, json_out)
+
+
+def mask_file(masker: "Masker", source: Path, target: Path) -> None:
+    """Mask a JSON Lines file; a line that cannot be masked gets `masked: null` and an `error`, never its text. Raises UserError."""
+    from bot.jsonl import read_jsonl
+    from bot.masking import MaskingError, PlaceholderMap
+
+    with target.open("w", encoding="utf-8") as out:
+        for row in read_jsonl(source, required=("id", "text")):
+            try:
+                masked = masker.mask(row["text"], PlaceholderMap())
+                spans = [{"start": span.start, "end": span.end, "type": span.type} for span in masked.spans]
+                line = {"id": row["id"], "masked": masked.text, "spans": spans}
+            except MaskingError as error:
+                line = {"id": row["id"], "masked": None, "spans": [], "error": str(error)}
+            out.write(json.dumps(line, ensure_ascii=False) + "\n")

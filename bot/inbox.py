@@ -1,0 +1,139 @@
+"""Reading tickets back for plugins that show them, unmasked as far as each ticket's placeholder map goes.
+
+Reads only; what is decided is recorded by `bot.service`.
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from sqlmodel import Session
+
+from bot.core import Core
+from bot.masking import PlaceholderMap, render
+from bot.plugin_api import NotFoundError
+from bot.service import Service, build_summary
+from bot.types import LabelSet, Overview, SourceRef, TicketDetail, TicketItem, Turn
+from db.errors import RowNotFoundError
+from db.queries import feedback, inferences, tickets
+from db.queries.common import row_id
+from db.queries.overview import get_overview
+from db.tables import FeedbackRow, Inference, Ticket
+from db.types import FeedbackKind, TaskKind, TicketStatus
+
+_EXCERPT_CHARS = 160
+
+
+class InboxReader:
+    """Implements `bot.plugin_api.Inbox`."""
+
+    def __init__(self, core: Core, service: Service) -> None:
+        self._core = core
+        self._service = service
+
+    async def list_tickets(
+        self, *, status: TicketStatus | None = None, limit: int = 50, before_id: int | None = None
+    ) -> Sequence[TicketItem]:
+        """See `bot.plugin_api.Inbox.list_tickets`."""
+
+        def work(session: Session) -> list[TicketItem]:
+            rows = tickets.list_tickets(session, status=status, limit=limit, before_id=before_id)
+            ids = [row_id(row) for row in rows]
+            latest = inferences.latest_inferences(session, ids, task=TaskKind.CLASSIFICATION)
+            decided = feedback.latest_decisions(session, ids, task=TaskKind.CLASSIFICATION)
+            return [self._build_item(session, row, latest.get(row_id(row)), decided.get(row_id(row))) for row in rows]
+
+        return await self._core.in_db(work)
+
+    async def get_ticket(self, ticket_id: int) -> TicketDetail:
+        """See `bot.plugin_api.Inbox.get_ticket`."""
+        return await self._core.in_db(lambda session: self._get_ticket(session, ticket_id))
+
+    async def get_overview(self) -> Overview:
+        """See `bot.plugin_api.Inbox.get_overview`."""
+
+        def work(session: Session) -> Overview:
+            counts = get_overview(session)
+            live = {task: engine.get_active(task) for task, engine in self._core.engines.items()}
+            return Overview(
+                n_open=counts.n_open,
+                n_decided=counts.n_decided,
+                n_accepted=counts.n_accepted,
+                n_overridden=counts.n_overridden,
+                n_edited=counts.n_edited,
+                n_handed_off=counts.n_handed_off,
+                n_examples=counts.n_examples,
+                override_rate=counts.override_rate,
+                is_paused=counts.is_paused,
+                live=live,
+                timeline=counts.timeline,
+            )
+
+        return await self._core.in_db(work)
+
+    def get_label_set(self) -> LabelSet:
+        """See `bot.plugin_api.Inbox.get_label_set`."""
+        return self._core.label_set
+
+    def _build_item(self, session: Session, row: Ticket, inference: Inference | None, decision: FeedbackRow | None) -> TicketItem:
+        mapping = self._core.get_map(session, row_id(row)) or PlaceholderMap()
+        first = row.turns[0]["text"] if row.turns else row.text
+        is_hidden = inference is not None and inference.is_blind and decision is None
+        label = None if inference is None or is_hidden else inference.label
+        if decision is not None:
+            label = decision.value or label
+        return TicketItem(
+            ticket_id=row_id(row),
+            source=SourceRef(plugin=row.plugin, external_id=row.external_id),
+            subject=render(row.subject, mapping),
+            excerpt=render(first, mapping)[:_EXCERPT_CHARS],
+            status=row.status,
+            label=label,
+            confidence=None if inference is None or is_hidden else inference.confidence,
+            is_blind=is_hidden,
+            created_at=row.created_at,
+            decided_by=None if decision is None else decision.actor,
+        )
+
+    def _get_ticket(self, session: Session, ticket_id: int) -> TicketDetail:
+        try:
+            row = tickets.get_ticket(session, ticket_id)
+        except RowNotFoundError as error:
+            raise NotFoundError(str(error)) from error
+        mapping = self._core.get_map(session, ticket_id) or PlaceholderMap()
+        inference = inferences.latest_inference(session, ticket_id=ticket_id, task=TaskKind.CLASSIFICATION)
+        summary = inferences.latest_inference(session, ticket_id=ticket_id, task=TaskKind.SUMMARY)
+        decision = feedback.latest_decisions(session, [ticket_id], task=TaskKind.CLASSIFICATION).get(ticket_id)
+        on_summary = feedback.latest_decisions(session, [ticket_id], task=TaskKind.SUMMARY).get(ticket_id)
+        turns = tuple(Turn(speaker=render(t["speaker"], mapping), text=render(t["text"], mapping)) for t in row.turns)
+        shown = None if summary is None else build_summary(summary, mapping)
+        if shown is not None and on_summary is not None and on_summary.kind is FeedbackKind.EDIT and on_summary.value:
+            shown = replace(shown, text=render(on_summary.value, mapping), is_excerpt=False)
+        given = feedback.list_feedback(session, ticket_id=ticket_id)
+        return TicketDetail(
+            item=self._build_item(session, row, inference, decision),
+            turns=turns or (Turn(speaker="customer", text=render(row.text, mapping)),),
+            classification=None if inference is None else self._service.build_card(inference, mapping),
+            summary=shown,
+            decision=None if decision is None else decision.kind,
+            decided_label=_get_decided_label(decision, inference),
+            summary_decision=None if on_summary is None else on_summary.kind,
+            history=tuple((entry.created_at, entry.actor, describe(entry, mapping)) for entry in given),
+        )
+
+
+def _get_decided_label(decision: FeedbackRow | None, inference: Inference | None) -> str | None:
+    if decision is None or decision.kind is FeedbackKind.HANDOFF:
+        return None
+    return decision.value or (None if inference is None else inference.label)
+
+
+def describe(row: FeedbackRow, mapping: PlaceholderMap) -> str:
+    """Say one feedback in words, with its reason; one that was corrected later says so."""
+    words = {
+        FeedbackKind.ACCEPT: "accepted the suggestion" if row.task is TaskKind.CLASSIFICATION else "accepted the summary",
+        FeedbackKind.EDIT: "edited the summary",
+        FeedbackKind.OVERRIDE: f"chose '{row.value}'",
+        FeedbackKind.HANDOFF: "handed the ticket off",
+    }
+    said = words[row.kind] + (f": {render(row.reason, mapping)}" if row.reason else "")
+    return said + (" (corrected later)" if row.replaced_by_id is not None else "")

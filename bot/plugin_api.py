@@ -1,0 +1,202 @@
+"""The contract between the core and its plugins: the only module of ours that a plugin imports.
+
+Text goes in raw and comes back unmasked for display; masking, storage, prompts and models stay behind the line.
+"""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from bot.types import (
+    BASE,
+    AdapterInfo,
+    Classification,
+    DryRun,
+    Feedback,
+    FeedbackReceipt,
+    Label,
+    LabelScore,
+    LabelSet,
+    Overview,
+    RunInfo,
+    SimilarTicket,
+    SourceRef,
+    Summary,
+    TicketDetail,
+    TicketItem,
+    Turn,
+)
+from db.types import AdapterStatus, FeedbackKind, ModelKind, RunStatus, RunTrigger, TaskKind, TicketStatus
+
+__all__ = [
+    "API_VERSION",
+    "BASE",
+    "AdapterInfo",
+    "AdapterStatus",
+    "Bot",
+    "BotError",
+    "Classification",
+    "ConflictError",
+    "DryRun",
+    "Feedback",
+    "FeedbackKind",
+    "FeedbackReceipt",
+    "Inbox",
+    "Label",
+    "LabelScore",
+    "LabelSet",
+    "Manager",
+    "ModelKind",
+    "NotFoundError",
+    "Overview",
+    "Plugin",
+    "PluginSpec",
+    "RunInfo",
+    "RunStatus",
+    "RunTrigger",
+    "SimilarTicket",
+    "SourceRef",
+    "Summary",
+    "TaskKind",
+    "TicketDetail",
+    "TicketItem",
+    "TicketStatus",
+    "Turn",
+]
+
+API_VERSION = 1
+S = TypeVar("S", bound=BaseModel)
+
+
+class BotError(Exception):
+    """A request the core refuses. The message is one sentence for the person who asked."""
+
+
+class NotFoundError(BotError):
+    """No such ticket, inference, adapter or run."""
+
+
+class ConflictError(BotError):
+    """The state does not allow it: a run is already going, an adapter of another base, a rejected adapter."""
+
+
+class Inbox(Protocol):
+    """Reading tickets back, for plugins that show them."""
+
+    async def list_tickets(
+        self, *, status: TicketStatus | None = None, limit: int = 50, before_id: int | None = None
+    ) -> Sequence[TicketItem]:
+        """Return tickets, newest first; `before_id` pages on."""
+        ...
+
+    async def get_ticket(self, ticket_id: int) -> TicketDetail:
+        """Return one ticket with its suggestion, summary, decision and history. Raises NotFoundError."""
+        ...
+
+    async def get_overview(self) -> Overview:
+        """Return the figures at the head of the console."""
+        ...
+
+    def get_label_set(self) -> LabelSet:
+        """Return the label set in force."""
+        ...
+
+
+class Manager(Protocol):
+    """What managers may do. Every call is audited under `actor`."""
+
+    async def dry_run(self, task: TaskKind) -> DryRun:
+        """Say what a run would use now, and what not."""
+        ...
+
+    async def start_run(self, task: TaskKind, *, actor: str, trigger: RunTrigger = RunTrigger.MANUAL) -> RunInfo:
+        """Queue a training run. Raises ConflictError while one is going."""
+        ...
+
+    async def cancel_run(self, run_id: int, *, actor: str) -> RunInfo:
+        """Ask a run to stop at its next step."""
+        ...
+
+    async def get_run(self, run_id: int) -> RunInfo:
+        """Return one run. Raises NotFoundError."""
+        ...
+
+    async def list_runs(self, *, limit: int = 20) -> Sequence[RunInfo]:
+        """Return runs, newest first."""
+        ...
+
+    def follow_run(self, run_id: int) -> AsyncIterator[RunInfo]:
+        """Yield the run each time its progress changes, until it has ended."""
+        ...
+
+    async def list_adapters(self, *, task: TaskKind | None = None) -> Sequence[AdapterInfo]:
+        """Return adapters, newest first, with what is live."""
+        ...
+
+    async def promote(self, digest: str, *, actor: str, reason: str) -> AdapterInfo:
+        """Make a candidate or retired adapter the active one. `digest` may be shortened to 8 or more digits. Raises ConflictError."""
+        ...
+
+    async def rollback(self, task: TaskKind, *, actor: str, reason: str) -> AdapterInfo | None:
+        """Return to what was active before; None means the bare base model. Raises ConflictError where there is nothing to go back to."""
+        ...
+
+    async def set_paused(self, *, is_paused: bool, actor: str) -> None:
+        """Stop or resume suggestions. Tickets are still taken in while paused."""
+        ...
+
+
+class Bot(Protocol):
+    """What the core gives a plugin."""
+
+    @property
+    def inbox(self) -> Inbox:
+        """Reading side."""
+        ...
+
+    @property
+    def manager(self) -> Manager:
+        """Training and adapters."""
+        ...
+
+    async def classify(self, text: str, *, source: SourceRef, subject: str = "", turns: Sequence[Turn] = ()) -> Classification:
+        """Take a ticket in (or again) and suggest a label. `text` is the ticket's first message where no turns are given."""
+        ...
+
+    async def summarize(self, text: str, *, source: SourceRef, subject: str = "", turns: Sequence[Turn] = ()) -> Summary:
+        """Summarise a ticket. With an empty `text` and no turns the stored ticket of that source is used."""
+        ...
+
+    async def record_feedback(self, feedback: Feedback) -> FeedbackReceipt:
+        """Record what a person did. Raises NotFoundError for an unknown inference and BotError for a label outside the set."""
+        ...
+
+
+class Plugin(Protocol):
+    """One integration, from inbound event to write-back."""
+
+    @property
+    def router(self) -> APIRouter | None:
+        """Routes mounted at /plugins/<name>."""
+        ...
+
+    async def start(self) -> None:
+        """Open connections. An exception marks this plugin failed; the others run."""
+        ...
+
+    async def stop(self) -> None:
+        """Close connections, within the host's time limit."""
+        ...
+
+
+@dataclass(frozen=True)
+class PluginSpec(Generic[S]):
+    """What an entry point of group `bot.plugins` names. Importing it loads no SDK and opens no socket."""
+
+    name: str  # one word for folder, settings section, entry point and logger
+    settings_type: type[S]
+    create: Callable[[Bot, S], Plugin]
+    api_version: int = API_VERSION

@@ -1,0 +1,233 @@
+"""Classify, summarise, record feedback: mask, ask the engine, write it down, and hand back what the card shows.
+
+The only place where a suggestion is made. Knows no plugin and no llama.cpp.
+"""
+
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+
+from sqlmodel import Session
+
+from bot.core import Core
+from bot.decisions import FeedbackRecorder
+from bot.engine.protocol import EngineError, FloatArray, GenerateRequest, RankRequest, ScoreRequest, Scores
+from bot.intake import WITHHELD_NOTICE, Intake, TakenIn
+from bot.masking import PlaceholderMap, render
+from bot.plugin_api import BotError, NotFoundError
+from bot.similar import Neighbour
+from bot.tasks.classification import PROMPT_VERSION, build_fields, render_reason
+from bot.tasks.summary import SUMMARY_PROMPT_VERSION, Unit, build_excerpt, build_summary_prompt, parse_summary, split_units
+from bot.types import BASE, Classification, Feedback, FeedbackReceipt, LabelScore, SimilarTicket, SourceRef, Summary, Turn
+from db.queries import inferences
+from db.queries.common import row_id
+from db.queries.state import is_paused
+from db.tables import Inference
+from db.types import MaskedText, ModelKind, TaskKind, TicketStatus
+
+PAUSED_NOTICE = "No suggestion: suggestions are paused by a manager."
+EMPTY_NOTICE = "No suggestion: the ticket has no text."
+TOP_K = 5
+_REMEMBERED_EMBEDDINGS = 4096
+
+
+class Service:
+    """The three things plugins ask for."""
+
+    def __init__(self, core: Core) -> None:
+        self._core = core
+        self._intake = Intake(core)
+        self._embeddings: OrderedDict[int, tuple[str, FloatArray]] = OrderedDict()
+        self._recorder = FeedbackRecorder(core)
+
+    async def classify(self, text: str, *, source: SourceRef, subject: str = "", turns: Sequence[Turn] = ()) -> Classification:
+        """See `bot.plugin_api.Bot.classify`. An unchanged ticket under an unchanged adapter gets its earlier inference back."""
+        taken = await self._intake.take(source, subject=subject, text=text, turns=turns)
+        notice = await self._find_notice(taken)
+        if notice is not None:
+            return self._build_empty(taken, notice)
+        engine = self._core.engines[TaskKind.CLASSIFICATION]
+        known = await self._core.in_db(
+            lambda session: self._find_known(session, taken, engine.get_active(TaskKind.CLASSIFICATION))
+        )
+        if known is not None:
+            return self.build_card(known, taken.mapping)
+        started = time.perf_counter()
+        request = ScoreRequest(task=TaskKind.CLASSIFICATION, choices=self._core.choices, text=taken.model_text)
+        try:
+            scores = await engine.score(request)
+        except EngineError as error:
+            raise BotError(f"no suggestion: {error}") from error
+        latency_ms = (time.perf_counter() - started) * 1e3
+        row = await self._core.in_db(lambda session: self._record_scores(session, taken, scores, latency_ms=latency_ms))
+        if scores.embedding is not None:
+            self._remember(row_id(row), scores.adapter_digest, scores.embedding)
+        return self.build_card(row, taken.mapping)
+
+    async def summarize(self, text: str, *, source: SourceRef, subject: str = "", turns: Sequence[Turn] = ()) -> Summary:
+        """See `bot.plugin_api.Bot.summarize`."""
+        if text or turns:
+            taken = await self._intake.take(source, subject=subject, text=text, turns=turns)
+        else:
+            stored = await self._intake.reopen(source)
+            if stored is None:
+                raise NotFoundError(f"{source.plugin} has no ticket {source.external_id}; send its text along")
+            taken = stored
+        notice = await self._find_notice(taken)
+        if notice is not None:
+            return Summary(None, taken.ticket_id, "", is_excerpt=False, adapter_digest=BASE, notice=notice)
+        started = time.perf_counter()
+        units = split_units(taken.text, taken.turns)
+        try:
+            masked, digest, is_excerpt = await self._summarize_masked(units)
+        except EngineError as error:
+            raise BotError(f"no summary: {error}") from error
+        latency_ms = (time.perf_counter() - started) * 1e3
+        output = {"text": masked, "units": [unit.text for unit in units], "is_excerpt": is_excerpt}
+        row = await self._core.in_db(
+            lambda session: inferences.record_inference(
+                session,
+                ticket_id=taken.ticket_id,
+                task=TaskKind.SUMMARY,
+                model_kind=self._core.engines[TaskKind.SUMMARY].kind,
+                base_digest=self._core.engines[TaskKind.SUMMARY].base_digest,
+                adapter_digest=digest,
+                prompt_version=SUMMARY_PROMPT_VERSION,
+                output=output,
+                latency_ms=latency_ms,
+            )
+        )
+        return build_summary(row, taken.mapping)
+
+    async def record_feedback(self, feedback: Feedback) -> FeedbackReceipt:
+        """See `bot.plugin_api.Bot.record_feedback`."""
+        recorded = await self._recorder.record(feedback)
+        known = self._embeddings.get(feedback.inference_id)
+        if recorded.neighbour is not None and known is not None:
+            digest, embedding = known
+            self._core.similar.add(recorded.neighbour, embedding, digest=digest)
+        return recorded.receipt
+
+    def build_card(self, row: Inference, mapping: PlaceholderMap) -> Classification:
+        """Rebuild the card of a stored inference, unmasked as far as the map goes."""
+        label = None if row.label is None else self._core.label_set.get(row.label)
+        candidates = tuple(LabelScore(name, probability) for name, probability in row.output.get("candidates", []))
+        similar = tuple(
+            SimilarTicket(ticket_id=ticket_id, label=name, similarity=cosine, text=text)
+            for ticket_id, name, cosine, text in row.output.get("similar", [])
+        )
+        return Classification(
+            inference_id=row_id(row),
+            ticket_id=row.ticket_id,
+            label=row.label,
+            confidence=row.confidence or 0.0,
+            candidates=candidates,
+            macro=None if label is None else label.macro,
+            fields={} if label is None else build_fields(label),
+            reason=render(str(row.output.get("reason", "")), mapping),
+            similar=similar,
+            adapter_digest=row.adapter_digest,
+            label_set_version=row.label_set_version,
+            is_blind=row.is_blind,
+            notice="Long ticket: its middle was left out." if row.is_truncated else None,
+        )
+
+    async def _find_notice(self, taken: TakenIn) -> str | None:
+        if taken.is_withheld:
+            return WITHHELD_NOTICE
+        if not taken.model_text.strip():
+            return EMPTY_NOTICE
+        return PAUSED_NOTICE if await self._core.in_db(is_paused) else None
+
+    def _build_empty(self, taken: TakenIn, notice: str) -> Classification:
+        return Classification(
+            inference_id=None,
+            ticket_id=taken.ticket_id,
+            label=None,
+            confidence=0.0,
+            candidates=(),
+            macro=None,
+            fields={},
+            reason="",
+            similar=(),
+            adapter_digest=self._core.engines[TaskKind.CLASSIFICATION].get_active(TaskKind.CLASSIFICATION),
+            label_set_version=self._core.label_set.version,
+            notice=notice,
+        )
+
+    def _find_known(self, session: Session, taken: TakenIn, digest: str) -> Inference | None:
+        row = inferences.latest_inference(session, ticket_id=taken.ticket_id, task=TaskKind.CLASSIFICATION)
+        if row is None or not taken.is_unchanged:
+            return None
+        is_same = row.adapter_digest == digest and row.label_set_version == self._core.label_set.version
+        return row if is_same and row.prompt_version == PROMPT_VERSION else None
+
+    def _record_scores(self, session: Session, taken: TakenIn, scores: Scores, *, latency_ms: float) -> Inference:
+        order = scores.probabilities.argsort()[::-1][:TOP_K]
+        names = self._core.choices.names
+        candidates = [(names[int(index)], float(scores.probabilities[index])) for index in order]
+        neighbours = self._find_neighbours(taken, scores)
+        engine = self._core.engines[TaskKind.CLASSIFICATION]
+        label, confidence = candidates[0]
+        return inferences.record_inference(
+            session,
+            ticket_id=taken.ticket_id,
+            task=TaskKind.CLASSIFICATION,
+            model_kind=engine.kind,
+            base_digest=engine.base_digest,
+            adapter_digest=scores.adapter_digest,
+            label_set_version=self._core.label_set.version,
+            prompt_version=PROMPT_VERSION,
+            label=label,
+            confidence=confidence,
+            output={
+                "candidates": [list(pair) for pair in candidates],
+                "reason": render_reason(label, confidence, [(n.label, n.similarity) for n in neighbours]),
+                "similar": [[n.ticket_id, n.label, n.similarity, n.text[:200]] for n in neighbours],
+            },
+            is_blind=taken.is_blind and taken.status is TicketStatus.OPEN,
+            is_truncated=scores.is_truncated,
+            latency_ms=latency_ms,
+        )
+
+    def _find_neighbours(self, taken: TakenIn, scores: Scores) -> tuple[Neighbour, ...]:
+        if scores.embedding is None:
+            return ()
+        limit = self._core.settings.similar_tickets
+        return self._core.similar.search(scores.embedding, digest=scores.adapter_digest, limit=limit, without=taken.ticket_id)
+
+    async def _summarize_masked(self, units: Sequence[Unit]) -> tuple[MaskedText, str, bool]:
+        engine = self._core.engines[TaskKind.SUMMARY]
+        if engine.kind is ModelKind.ENCODER:
+            request = RankRequest(
+                task=TaskKind.SUMMARY,
+                units=tuple(unit.text for unit in units),
+                is_customer=tuple(unit.is_customer for unit in units),
+            )
+            ranking = await engine.rank(request)
+            return build_excerpt(units, ranking.scores), ranking.adapter_digest, True
+        prompt = build_summary_prompt(units)
+        pieces, digest = [], BASE
+        stream = engine.generate(
+            GenerateRequest(task=TaskKind.SUMMARY, key=prompt.key, prefix=prompt.prefix, text=prompt.text, suffix=prompt.suffix)
+        )
+        async for chunk in stream:
+            pieces.append(chunk.text)
+            digest = chunk.adapter_digest
+        return parse_summary("".join(pieces)), digest, False
+
+    def _remember(self, inference_id: int, digest: str, embedding: FloatArray) -> None:
+        self._embeddings[inference_id] = (digest, embedding)
+        while len(self._embeddings) > _REMEMBERED_EMBEDDINGS:
+            self._embeddings.popitem(last=False)
+
+
+def build_summary(row: Inference, mapping: PlaceholderMap) -> Summary:
+    """Rebuild the summary of a stored inference, unmasked as far as the map goes."""
+    return Summary(
+        inference_id=row_id(row),
+        ticket_id=row.ticket_id,
+        text=render(str(row.output.get("text", "")), mapping),
+        is_excerpt=bool(row.output.get("is_excerpt", False)),
+        adapter_digest=row.adapter_digest,
+    )

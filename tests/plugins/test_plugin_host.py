@@ -1,0 +1,75 @@
+import logging
+from importlib.metadata import EntryPoint
+
+import pytest
+
+from bot import plugin_host
+from bot.plugin_host import PluginError, PluginHost, PluginStatus, find_specs
+from bot.testing import FakeBot
+
+
+def entry(name: str, attribute: str | None = None) -> EntryPoint:
+    return EntryPoint(name=name, value=f"plugins_broken:{attribute or name}", group=plugin_host.GROUP)
+
+
+@pytest.fixture(autouse=True)
+def _importable(monkeypatch):
+    import sys
+
+    from tests.plugins import broken
+
+    monkeypatch.setitem(sys.modules, "plugins_broken", broken)
+
+
+def build(*names: str) -> PluginHost:
+    return PluginHost(find_specs(names, [entry(name) for name in names]), FakeBot())
+
+
+@pytest.mark.parametrize(
+    ("names", "entries", "said"),
+    [
+        (["absent"], [], "there is no plugin 'absent'"),
+        (["good", "good"], [entry("good")], "enabled twice"),
+        (["mine"], [entry("mine", "wrong_name")], "calls itself 'other'"),
+        (["old_version"], [entry("old_version")], "speaks plugin API 0"),
+        (["not_a_spec"], [entry("not_a_spec")], "not a PluginSpec"),
+    ],
+)
+def test_a_wrong_plugin_stops_the_start_with_one_line_that_names_it(names, entries, said):
+    with pytest.raises(PluginError, match=said) as caught:
+        find_specs(names, entries)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_setting_is_named_without_repeating_values(monkeypatch):
+    monkeypatch.setenv("BROKENTEST_RETRIES", "s3cret-value")
+    with pytest.raises(PluginError, match="'needs_secret' has a wrong setting") as caught:
+        build("needs_secret")
+    assert "s3cret-value" not in str(caught.value)
+
+
+def test_a_plugin_without_async_methods_is_refused():
+    with pytest.raises(PluginError, match="no 'async def start"):
+        build("sync_start")
+
+
+async def test_a_plugin_that_fails_in_start_is_marked_and_the_others_run(caplog):
+    caplog.set_level(logging.CRITICAL, logger=plugin_host.__name__)
+    host = build("raises", "good")
+    await host.start()
+    assert host.get_states() == {
+        "raises": (PluginStatus.FAILED, "RuntimeError in start"),
+        "good": (PluginStatus.RUNNING, ""),
+    }
+    await host.stop()
+    assert host.plugins[1].plugin.events == ["start", "stop"]
+
+
+async def test_a_plugin_that_hangs_in_stop_is_left_behind_after_the_time_limit(monkeypatch, caplog):
+    caplog.set_level(logging.CRITICAL, logger=plugin_host.__name__)
+    monkeypatch.setattr(plugin_host, "STOP_TIMEOUT_S", 0.05)
+    host = build("good", "hangs")
+    await host.start()
+    await host.stop()
+    assert host.get_states()["hangs"] == (PluginStatus.FAILED, "TimeoutError in stop")
+    assert host.get_states()["good"][0] is PluginStatus.STOPPED
