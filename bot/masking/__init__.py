@@ -1,0 +1,26 @@
+"""Masks personal data and secrets before text reaches a prompt, a table or a log, and undoes it for display.
+
+Importing this package loads no model and no Presidio; building a `Masker` does.
+"""
+
+from bot.masking.masker import Masker
+from bot.masking.placeholders import ENTITY_TYPES, Masked, MaskingError, PlaceholderMap, Span
+from bot.masking.rendering import NEVER_SHOWN, render, restore
+from bot.masking.settings import EntityAction, MaskingSettings
+from bot.masking.vault import Vault, VaultError
+
+__all__ = [
+    "ENTITY_TYPES",
+    "NEVER_SHOWN",
+    "EntityAction",
+    "Masked",
+    "Masker",
+    "MaskingError",
+    "MaskingSettings",
+    "PlaceholderMap",
+    "Span",
+    "Vault",
+    "VaultError",
+    "render",
+    "restore",
+]
