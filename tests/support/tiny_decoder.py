@@ -3,6 +3,7 @@
 Uses numpy and gguf only. The decoder's answers mean nothing, but llama.cpp and transformers compute the same ones from the same file.
 """
 
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -50,8 +51,12 @@ def make_tiny_decoder(
     n_ff: int = 128,
     n_ctx: int = 2048,
     quantization: str = "F16",
+    pooling_type: gguf.PoolingType | None = None,
 ) -> Path:
-    """Write a random decoder (`quantization`: F32, F16 or Q8_0) with a byte-level BPE vocabulary and return its path."""
+    """Write a random decoder (`quantization`: F32, F16 or Q8_0) with a byte-level BPE vocabulary and return its path.
+
+    With a `pooling_type` the file is a causal embedding model (an encoder to the engine).
+    """
     rng = np.random.default_rng(seed)
     writer = gguf.GGUFWriter(path, architecture)
     writer.add_name("tiny")
@@ -65,6 +70,8 @@ def make_tiny_decoder(
     writer.add_rope_freq_base(10_000.0)
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_vocab_size(vocab_size)
+    if pooling_type is not None:
+        writer.add_pooling_type(pooling_type)
     _add_tokenizer(writer, vocab_size)
     kv = n_embd // n_head * n_head_kv
     add_matrix(writer, "token_embd.weight", rng.normal(0, 1.0, (vocab_size, n_embd)), quantization)
@@ -134,7 +141,7 @@ async def make_bundle(
 
     Files already in `work_dir` (a head) are kept. The sealed bundle lies beside it, in `adapters`.
     """
-    work_dir.mkdir(parents=True, exist_ok=True)
+    work_dir.mkdir(parents=True, exist_ok=True)  # noqa: ASYNC240 - tests may block
     if seed is not None:
         make_lora(work_dir / ADAPTER_FILE, base, seed=seed, strength=strength)
     write_json(work_dir / CALIBRATION_FILE, calibration or Calibration())
@@ -185,7 +192,7 @@ def _learn_merges(count: int) -> tuple[tuple[str, str], ...]:
     while len(merges) < count:
         pairs: Counter[tuple[str, str]] = Counter()
         for letters, number in words:
-            for pair in zip(letters, letters[1:], strict=False):
+            for pair in itertools.pairwise(letters):
                 pairs[pair] += number
         if not pairs:
             break

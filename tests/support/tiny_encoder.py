@@ -51,7 +51,7 @@ def make_tiny_encoder(
     add_matrix(writer, "position_embd.weight", rng.normal(0, 0.3, (n_ctx, n_embd)), "F32")
     _add_norm(writer, "token_embd_norm", n_embd)
     for layer in range(n_layer):
-        shapes = {name: (n_embd, n_embd) for name in ("attn_q", "attn_k", "attn_v", "attn_output")}
+        shapes = dict.fromkeys(("attn_q", "attn_k", "attn_v", "attn_output"), (n_embd, n_embd))
         shapes |= {"ffn_up": (n_ff, n_embd), "ffn_down": (n_embd, n_ff)}
         for name, shape in shapes.items():
             add_matrix(writer, f"blk.{layer}.{name}.weight", rng.normal(0, 1.5 / np.sqrt(shape[1]), shape), "F16")

@@ -1,0 +1,1 @@
+"""The batching engine on llama.cpp and the protocol it shares with remote backends."""
