@@ -57,10 +57,10 @@ class AdapterWatch:
 
     async def stop(self) -> None:
         """Stop watching."""
-        workers = [*self._rebuilds, *([self._worker] if self._worker else [])]
-        for worker in workers:
-            worker.cancel()
-        await asyncio.gather(*workers, return_exceptions=True)
+        if self._worker is not None:
+            self._worker.cancel()
+            await asyncio.gather(self._worker, return_exceptions=True)
+        await self._stop_rebuild()
 
     def nudge(self) -> None:
         """Look now instead of at the next interval."""
@@ -112,6 +112,9 @@ class AdapterWatch:
         try:
             if want is not None:
                 await engine.load(self._core.settings.adapters_dir / want.path)
+            if task is TaskKind.CLASSIFICATION:
+                # Its bulk requests would hold the old adapter until they are through, and what they embed is of no use after the swap.
+                await self._stop_rebuild()
             report = await engine.activate(task, want.digest if want else None)
         except EngineError as error:
             self._refused[task] = digest
@@ -170,6 +173,12 @@ class AdapterWatch:
         worker = asyncio.create_task(self._rebuild_similar(), name="similar-rebuild")
         self._rebuilds.add(worker)
         worker.add_done_callback(self._rebuilds.discard)
+
+    async def _stop_rebuild(self) -> None:
+        workers = list(self._rebuilds)
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
 
     async def _rebuild_similar(self) -> None:
         """Embed the decided tickets again under the adapter that serves now, in the background."""

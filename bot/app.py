@@ -112,6 +112,8 @@ class App:
         for engine in self.unique_engines:
             await engine.start()
         await self.watch.start()
+        engine = self.core.engines[TaskKind.CLASSIFICATION]
+        await engine.warm(self.core.choices, adapter=engine.get_active(TaskKind.CLASSIFICATION))
         await self.host.start()
         if self._training is not None:
             await self._training.start()

@@ -253,7 +253,8 @@ class FakeBot:
                 found.append(
                     SimilarTicket(other.item.ticket_id, other.decided_label, round(min(1.0, cosine * 2), 2), other.item.excerpt)
                 )
-        return tuple(sorted(found, key=lambda similar: -similar.similarity)[:3])
+        near = [similar for similar in found if similar.similarity >= 0.2]
+        return tuple(sorted(near, key=lambda similar: -similar.similarity)[:3])
 
     def _summarise(self, ticket: _Ticket) -> Summary:
         notice = self._notice(ticket)

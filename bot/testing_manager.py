@@ -316,10 +316,11 @@ def _progress(run: RunInfo, fraction: float, run_s: float) -> RunInfo:
 def _ended(run: RunInfo, status: RunStatus, digest: str, *, now: datetime) -> RunInfo:
     is_better = status is not RunStatus.REJECTED
     after: Mapping[str, float] = (
-        {"accuracy_after": 0.872, "macro_f1_after": 0.855, "escalation_recall_after": 0.97}
+        {"candidate_accuracy": 0.872, "candidate_macro_f1": 0.855, "candidate_ece": 0.024, "gain": 0.049}
         if is_better
-        else {"accuracy_after": 0.829, "macro_f1_after": 0.781, "escalation_recall_after": 0.88}
+        else {"candidate_accuracy": 0.829, "candidate_macro_f1": 0.781, "candidate_ece": 0.052, "gain": 0.006}
     )
+    before = {"n_test": 320.0, "base_accuracy": 0.612, "active_accuracy": 0.823, "active_macro_f1": 0.796, "active_ece": 0.034}
     better = ("Accuracy rose from 82.3 % to 87.2 % (interval +2.1 to +7.7 points).", "No label lost more than 1 point.")
     worse = ("Recall of Security incident fell from 96 % to 88 %; at most 1 point is allowed.",)
     return replace(
@@ -335,5 +336,5 @@ def _ended(run: RunInfo, status: RunStatus, digest: str, *, now: datetime) -> Ru
         finished_at=now,
         adapter_digest=digest,
         verdict=better if is_better else worse,
-        before_after={"accuracy_before": 0.823, "macro_f1_before": 0.796, "escalation_recall_before": 0.96, **after},
+        before_after={**before, **after},
     )

@@ -93,15 +93,10 @@ TICKETS: tuple[tuple[str, tuple[Turn, ...], str, str, bool], ...] = (
         False,
     ),
     (
-        "Shared calendar is empty",
-        (
-            Turn(
-                "customer",
-                "The shared calendar of the front desk has been empty since the update; invitations still arrive by email.",
-            ),
-        ),
+        "Sign-in code never arrives",
+        (Turn("customer", "The sign-in code never reaches my phone and after three tries my account is locked. Can you reset it?"),),
         "accept",
-        "Email and calendar",
+        "Account access",
         False,
     ),
     (

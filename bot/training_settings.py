@@ -57,10 +57,10 @@ class TrainingSettings(BaseModel):
         description="Mask every example once more when a run starts and refuse those in which something new is found.",
     )
 
-    mode: Literal["auto", "nf4", "faithful", "full"] = Field(
-        default="auto",
-        description="How frozen weights are held while LoRA trains: nf4 (QLoRA), faithful (the served file's own blocks), full precision, "
-        "or auto (what suits the model kind).",
+    mode: Literal["nf4", "faithful", "full"] = Field(
+        default="faithful",
+        description="How frozen weights are held while LoRA trains: nf4 (QLoRA as published), faithful (the served file's own quantised "
+        "values, so that what is trained is what is served) or full precision.",
     )
     r: int = Field(default=16, ge=1, le=256, description="Rank of the LoRA matrices.")
     lora_alpha: float = Field(default=32.0, gt=0.0, description="Scale of the LoRA update is lora_alpha / r.")

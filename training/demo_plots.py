@@ -1,11 +1,12 @@
-"""Plots and the readable page of the demo, from its report.json. Knows nothing of how the figures came to be.
+"""Plots and the readable page of the demo: `python -m training.demo_plots REPORT.json FOLDER`. Knows nothing of how the figures came to be.
 
 Lives with training because matplotlib does.
 """
 
 import html
 import json
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def _draw_labels(report: Mapping[str, Any], path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
-def _render_table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def _render_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     cells = "".join(f"<th scope=col>{html.escape(name)}</th>" for name in head)
     body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     return f"<table><thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table>"
@@ -113,3 +114,7 @@ def render_page(report: Mapping[str, Any]) -> str:
         f"<h2>Gate</h2><ul>{gate}</ul><h2>Swap under live requests</h2>{_render_table(('', ''), swap)}"
         f"<h2>What each step took</h2>{seconds}</html>"
     )
+
+
+if __name__ == "__main__":
+    draw_all(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -36,7 +36,7 @@ def read_settings(*, is_server: bool = False) -> "Settings":
     level = settings.log_level.upper() if is_server or settings.log_level == "debug" else logging.WARNING
     logging.basicConfig(level=level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     if settings.log_level != "debug":
-        for name in ("httpx", "apscheduler", "alembic", "presidio-analyzer"):
+        for name in ("httpx", "apscheduler", "alembic", "gguf", "presidio-analyzer"):
             logging.getLogger(name).setLevel(logging.WARNING)
     return settings
 

@@ -5,10 +5,8 @@ Wrong is checked by content: what an answer says must equal what the adapter it 
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-import numpy as np
 
 from bot.core import Core
 from bot.data import DemoTicket
@@ -18,7 +16,8 @@ from bot.types import Classification, SourceRef
 from db.types import MaskedText, TaskKind
 
 PLUGIN = "demo-live"
-TOLERANCE = 2e-3
+TOLERANCE = 0.06
+NOISE = 0.01
 
 
 @dataclass(frozen=True)
@@ -33,14 +32,15 @@ class LiveAnswer:
 
 
 class LiveLoad:
-    """Sends tickets through the plugin contract from `concurrency` clients until stopped."""
+    """Sends tickets through the plugin contract from `concurrency` clients until stopped; each rests `pause_s` between requests."""
 
-    def __init__(self, bot: Bot, tickets: Sequence[DemoTicket], *, concurrency: int) -> None:
+    def __init__(self, bot: Bot, tickets: Sequence[DemoTicket], *, concurrency: int, pause_s: float) -> None:
         self._bot = bot
         self._tickets = tickets
         self._next = 0
         self._is_stopping = False
         self._concurrency = concurrency
+        self.pause_s = pause_s
         self._workers: list[asyncio.Task[None]] = []
         self.answers: list[LiveAnswer] = []
 
@@ -65,22 +65,39 @@ class LiveLoad:
             except BotError as error:
                 answer = LiveAnswer(ticket, started, time.perf_counter(), None, str(error))
             self.answers.append(answer)
+            await asyncio.sleep(self.pause_s)
+
+
+def is_wrong(given: Mapping[str, float], claimed: Mapping[str, float], others: Sequence[Mapping[str, float]]) -> bool:
+    """Whether an answer is not the one of the adapter it names: too far from what that adapter gives alone, or nearer to another's.
+
+    8-bit kernels round differently for batches of different sizes, which moved probabilities by up to 0.035 where it was measured; a swap
+    moved them by 0.4 in the median. Differences below that noise say nothing about which of two adapters answered.
+    """
+    distance = _measure_distance(given, claimed)
+    is_nearer = any(_measure_distance(given, other) < distance for other in others)
+    return distance > TOLERANCE or (is_nearer and distance > NOISE)
+
+
+def _measure_distance(given: Mapping[str, float], alone: Mapping[str, float]) -> float:
+    return max(abs(alone[label] - probability) for label, probability in given.items())
 
 
 async def count_wrong(core: Core, answers: Sequence[LiveAnswer]) -> int:
-    """Count answers whose probabilities are not those of the adapter they name, asked alone. Both adapters must still be loaded."""
-    known: dict[tuple[str, str], dict[str, float]] = {}
+    """Count answers that are not what the adapter they name gives for that ticket alone. All of those adapters must still be loaded."""
+    digests = {answer.card.adapter_digest for answer in answers if answer.card is not None}
+    alone: dict[str, dict[str, dict[str, float]]] = {}
     wrong = 0
     for answer in answers:
-        if answer.card is None:
+        if answer.card is None or not answer.card.candidates:
             continue
-        key = (answer.ticket.id, answer.card.adapter_digest)
-        if key not in known:
-            text = await core.masker.mask_async(answer.ticket.text)
-            known[key] = await _score_alone(core, text.text, answer.card.adapter_digest)
-        alone = known[key]
+        if answer.ticket.id not in alone:
+            text = (await core.masker.mask_async(answer.ticket.text)).text
+            alone[answer.ticket.id] = {digest: await _score_alone(core, text, digest) for digest in digests}
+        known = alone[answer.ticket.id]
         given = {score.label: score.probability for score in answer.card.candidates}
-        wrong += bool(np.max([abs(alone[label] - probability) for label, probability in given.items()]) > TOLERANCE)
+        claimed = answer.card.adapter_digest
+        wrong += is_wrong(given, known[claimed], [known[digest] for digest in digests - {claimed}])
     return wrong
 
 

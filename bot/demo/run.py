@@ -22,7 +22,7 @@ from bot.app import App
 from bot.cli.common import read_settings
 from bot.cli.output import console, write_json
 from bot.data import DemoTicket, load_demo_dialogues, load_demo_tickets
-from bot.demo.agents import PLUGIN, SimulatedAgent, Tally
+from bot.demo.agents import SimulatedAgent, Tally
 from bot.demo.live import LiveLoad, count_wrong
 from bot.demo.privacy import check_masking
 from bot.demo.report import build_report, print_report
@@ -38,7 +38,9 @@ DEMO_FOLDER = "demo"
 N_UNSEEN = 1500
 N_DIALOGUES = 160
 CONCURRENCY = 8
-_AFTER_SWAP_S = 2.0
+_EASY_PAUSE_S = 0.5
+_ROUND_TRIPS = 5
+_BETWEEN_SWAPS_S = 0.8
 
 
 @dataclass
@@ -160,7 +162,8 @@ async def _follow(app: App, task: TaskKind, on_change: Callable[[RunInfo], None]
 
 async def _retrain_under_load(app: App, live: Sequence[DemoTicket]) -> tuple[RunInfo, dict[str, Any]]:
     """Retrain; from the evaluation on, live requests keep coming while the new adapter is swapped in, rolled back and put back."""
-    load = LiveLoad(app.bot, live, concurrency=CONCURRENCY)
+    # While the gate still needs the processors the clients take it easy; around the swaps they ask without a rest.
+    load = LiveLoad(app.bot, live, concurrency=CONCURRENCY, pause_s=_EASY_PAUSE_S)
     is_loading = False
 
     def on_change(run: RunInfo) -> None:
@@ -173,6 +176,7 @@ async def _retrain_under_load(app: App, live: Sequence[DemoTicket]) -> tuple[Run
     if run.status is not RunStatus.PROMOTED or run.adapter_digest is None:
         await load.stop()
         raise UserError(f"the gate did not promote the adapter: {'; '.join(run.verdict) or run.message}")
+    load.pause_s = 0.0
     if not is_loading:
         load.start()
     if not await app.watch.wait_until_served(TaskKind.CLASSIFICATION, run.adapter_digest, timeout_s=60):
@@ -180,13 +184,7 @@ async def _retrain_under_load(app: App, live: Sequence[DemoTicket]) -> tuple[Run
         raise UserError(
             f"the new adapter was promoted but not taken up: {app.watch.problems.get(TaskKind.CLASSIFICATION, 'no reason')}"
         )
-    await asyncio.sleep(_AFTER_SWAP_S)
-    started = time.perf_counter()
-    await app.bot.manager.rollback(TaskKind.CLASSIFICATION, actor="demo-manager", reason="demo: there and back")
-    rollback_ms = (time.perf_counter() - started) * 1e3
-    await asyncio.sleep(_AFTER_SWAP_S / 2)
-    await app.bot.manager.promote(run.adapter_digest, actor="demo-manager", reason="demo: there and back")
-    await asyncio.sleep(_AFTER_SWAP_S / 2)
+    rollbacks_ms = [await _go_back_and_forth(app, run.adapter_digest) for _ in range(_ROUND_TRIPS)]
     await load.stop()
     digests = [answer.card.adapter_digest for answer in load.answers if answer.card is not None]
     return run, {
@@ -194,11 +192,22 @@ async def _retrain_under_load(app: App, live: Sequence[DemoTicket]) -> tuple[Run
         "failed_during_swap": sum(answer.card is None or answer.card.inference_id is None for answer in load.answers),
         "wrong_adapter_during_swap": await count_wrong(app.core, load.answers),
         "answered_by": {digest[:12]: digests.count(digest) for digest in sorted(set(digests))},
-        "swaps": 3,
-        "rollback_ms": round(rollback_ms, 1),
+        "swaps": 1 + 2 * _ROUND_TRIPS,
+        "rollback_ms": round(float(np.median(rollbacks_ms)), 1),
         "p50_ms_during_swap": _percentile(load, 50),
         "p99_ms_during_swap": _percentile(load, 99),
     }
+
+
+async def _go_back_and_forth(app: App, digest: str) -> float:
+    """Roll back and promote again, some requests in between; return the milliseconds from the rollback's request to serving."""
+    await asyncio.sleep(_BETWEEN_SWAPS_S)
+    started = time.perf_counter()
+    await app.bot.manager.rollback(TaskKind.CLASSIFICATION, actor="demo-manager", reason="demo: there and back")
+    rollback_ms = (time.perf_counter() - started) * 1e3
+    await asyncio.sleep(_BETWEEN_SWAPS_S)
+    await app.bot.manager.promote(digest, actor="demo-manager", reason="demo: there and back")
+    return rollback_ms
 
 
 def _percentile(load: LiveLoad, share: float) -> float:
@@ -237,7 +246,9 @@ async def _run_baselines(app: App, unseen: Sequence[DemoTicket], home: Path) -> 
     _write_rows(train, await app.core.in_db(_read_train_rows))
     masked = [(await app.core.masker.mask_async(ticket.text)).text for ticket in unseen]
     _write_rows(test, [{"id": t.id, "text": text, "label": t.label} for t, text in zip(unseen, masked, strict=True)])
-    await _call_training("baselines", "--labels", str(labels), "--train", str(train), "--test", str(test), "--json", str(out))
+    await _call_python(
+        "training", "baselines", "--labels", str(labels), "--train", str(train), "--test", str(test), "--json", str(out)
+    )
     found: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
     return found
 
@@ -255,18 +266,15 @@ def _write_rows(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
 
 
-async def _call_training(*arguments: str) -> None:
+async def _call_python(module: str, *arguments: str) -> None:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "training", *arguments, stdin=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
+        sys.executable, "-m", module, *arguments, stdin=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.PIPE
     )
     _, err = await process.communicate()
     if process.returncode != 0:
         lines = err.decode(errors="replace").strip().splitlines()
-        raise UserError(f"`python -m training {arguments[0]}` failed: {lines[-1] if lines else 'no reason given'}")
+        raise UserError(f"`python -m {module}` failed: {lines[-1] if lines else 'no reason given'}")
 
 
 def _draw(home: Path) -> None:
-    asyncio.run(_call_training("demo-plots", "--report", str(home / "report.json"), "--out", str(home)))
-
-
-__all__ = ["PLUGIN", "run_demo"]
+    asyncio.run(_call_python("training.demo_plots", str(home / "report.json"), str(home)))

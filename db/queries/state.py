@@ -12,7 +12,7 @@ from db.session import is_postgres
 from db.tables import State, now
 
 PAUSED = "paused"
-DAEMON = "training-daemon"
+DAEMON = "training.daemon"
 
 
 def get_state(session: Session, key: str) -> dict[str, Any] | None:
