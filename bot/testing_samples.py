@@ -94,7 +94,12 @@ TICKETS: tuple[tuple[str, tuple[Turn, ...], str, str, bool], ...] = (
     ),
     (
         "Sign-in code never arrives",
-        (Turn("customer", "The sign-in code never reaches my phone and after three tries my account is locked. Can you reset it?"),),
+        (
+            Turn(
+                "customer",
+                "The sign-in code never reaches my phone and after three tries my account is locked. Can you reset it?",
+            ),
+        ),
         "accept",
         "Account access",
         False,

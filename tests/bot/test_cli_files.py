@@ -34,7 +34,7 @@ def test_a_bad_line_is_named_by_file_and_number_without_its_content(tmp_path, co
 
 
 def test_a_file_that_is_absent_or_not_text_is_one_sentence(tmp_path):
-    with pytest.raises(UserError, match="cannot read .*absent"):
+    with pytest.raises(UserError, match=r"cannot read .*absent"):
         list(read_jsonl(tmp_path / "absent.jsonl"))
     (tmp_path / "binary.jsonl").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(UserError, match="not UTF-8"):

@@ -26,7 +26,7 @@ def test_nested_settings_are_read_from_the_environment(monkeypatch):
 
 def test_an_unknown_variable_is_refused_with_the_nearest_known_one(monkeypatch):
     monkeypatch.setenv("UNDERSTUDY_DATABASE_URI", "sqlite:///x.db")
-    with pytest.raises(SettingsError, match="UNDERSTUDY_DATABASE_URI is not a setting.*did you mean UNDERSTUDY_DATABASE_URL"):
+    with pytest.raises(SettingsError, match=r"UNDERSTUDY_DATABASE_URI is not a setting.*did you mean UNDERSTUDY_DATABASE_URL"):
         load_settings()
 
 

@@ -101,7 +101,9 @@ def test_temperature_flattens_and_share_mixes_the_experts():
 def make_head(calibration):
     _, lexicon = build_like_sklearn("word", 1, 2)
     rng = np.random.default_rng(0)
-    expert = LexicalExpert(lexicon, rng.normal(size=(len(lexicon.idf), 3)).astype(np.float32), rng.normal(size=3).astype(np.float32))
+    expert = LexicalExpert(
+        lexicon, rng.normal(size=(len(lexicon.idf), 3)).astype(np.float32), rng.normal(size=3).astype(np.float32)
+    )
     return EncoderHead(
         ("a", "b", "c"), rng.normal(size=(3, 8)).astype(np.float32), rng.normal(size=3).astype(np.float32), calibration, expert
     )

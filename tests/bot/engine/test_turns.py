@@ -3,7 +3,13 @@ import pytest
 
 from bot.engine.turns import DEFAULT_WEIGHTS, FEATURES, TurnHead, compute_features
 
-UNITS = ["hello", "my printer does not print since the update", "did you restart it?", "yes", "the printer shows error 51 and blinks"]
+UNITS = [
+    "hello",
+    "my printer does not print since the update",
+    "did you restart it?",
+    "yes",
+    "the printer shows error 51 and blinks",
+]
 CUSTOMER = [True, True, False, True, True]
 
 
