@@ -1,0 +1,68 @@
+"""The commands of the training process as the bot and people call them."""
+
+import json
+
+import pytest
+
+from bot.types import DryRun
+from training.__main__ import main
+
+
+def test_a_dry_run_prints_what_the_bot_reads_back(make_site, capsys):
+    site = make_site()
+    site.add_tickets(100)
+    assert main(["dry-run", "--task", "classification", "--json"]) == 0
+    answer = DryRun(**json.loads(capsys.readouterr().out))
+    assert answer.is_enough
+    assert answer.n_train > answer.n_test >= 20
+    assert sum(answer.per_label.values()) == answer.n_train + answer.n_validation + answer.n_test
+
+
+def test_a_dry_run_without_examples_is_an_answer(home, capsys):
+    assert main(["dry-run", "--task", "summary"]) == 0
+    assert capsys.readouterr().out == "nothing to train on: needs 50 more examples, have 0\n"
+
+
+def test_a_dry_run_changes_nothing(make_site):
+    site = make_site()
+    site.add_tickets(100)
+    main(["dry-run"])
+    from db.queries.examples import iterate_examples
+    from db.types import TaskKind
+
+    assert all(row.split is None for row in site.read(lambda s: list(iterate_examples(s, TaskKind.CLASSIFICATION))))
+
+
+def test_an_unknown_run_is_one_sentence_and_status_1(home, capsys):
+    assert main(["run", "77"]) == 1
+    assert capsys.readouterr().err == "there is no training run 77\n"
+
+
+def test_a_misspelled_training_setting_is_refused(home, capsys, monkeypatch):
+    monkeypatch.setenv("UNDERSTUDY_TRAINING_MIN_EXAMPELS", "3")
+    assert main(["dry-run"]) == 1
+    assert "did you mean UNDERSTUDY_TRAINING_MIN_EXAMPLES?" in capsys.readouterr().err
+
+
+def test_settings_of_plugins_are_let_through(home, monkeypatch):
+    monkeypatch.setenv("UNDERSTUDY_SLACK_BOT_TOKEN", "x")
+    assert main(["dry-run"]) == 0
+
+
+def test_a_fault_of_ours_is_told_without_its_message(home, capsys, monkeypatch):
+    def broken(*_, **__):
+        raise ValueError("my dog is called Bello")
+
+    monkeypatch.setattr("training.dataset.build_dataset", broken)
+    assert main(["dry-run"]) == 1
+    told = capsys.readouterr().err
+    assert "Bello" not in told
+    assert "in broken" in told
+
+
+@pytest.mark.parametrize("command", [["run"], ["notes"], ["nonsense"]])
+def test_wrong_usage_ends_with_the_usage(command, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(command)
+    assert end.value.code == 2
+    assert "usage: python -m training" in capsys.readouterr().err

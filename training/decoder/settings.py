@@ -1,0 +1,54 @@
+"""What can be set about a decoder's training.
+
+Knows numbers and bounds; imports no library.
+"""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class DecoderSettings(BaseModel):
+    """The recipe of one run, for classification and for summaries."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    mode: Literal["nf4", "faithful", "full"] = Field(
+        default="nf4",
+        description="How frozen weights are held: NF4 (QLoRA), or as the served file's own values. For a decoder `full` is `faithful`.",
+    )
+    r: int = Field(default=16, ge=1, le=256, description="Rank of the LoRA matrices.")
+    lora_alpha: float = Field(default=32.0, gt=0.0, description="The update's scale is lora_alpha / r.")
+    lora_dropout: float = Field(default=0.0, ge=0.0, lt=1.0, description="Dropout before the LoRA matrices.")
+    learning_rate: float | None = Field(
+        default=None, gt=0.0, description="Peak learning rate; None chooses by the model's width: wider models need less."
+    )
+    weight_decay: float = Field(default=0.0, ge=0.0, description="AdamW's weight decay of the LoRA matrices.")
+    epochs: int | None = Field(default=None, ge=1, le=200, description="Passes over the examples; None chooses by their number.")
+    batch_size: int = Field(default=8, ge=1, le=1024, description="Examples per step.")
+    pack_tokens: int = Field(
+        default=1024, ge=32, description="Tokens computed at once; a step of more is cut into packs, each with the shared prompt."
+    )
+    choice_weight: float = Field(default=1.0, ge=0.0, description="Weight of choosing rightly where answers part.")
+    completion_weight: float = Field(
+        default=0.25, ge=0.0, description="Weight of writing a label's tokens, against the whole vocabulary."
+    )
+    train_tokens: int = Field(
+        default=512, ge=16, description="Tokens of one text while weights train; the middle of a longer one is left out."
+    )
+    text_tokens: int = Field(default=1024, ge=16, description="Tokens of one text the engine reads; must be what serving uses.")
+    answer_tokens: int = Field(default=200, ge=8, description="Tokens of a summary that are learnt; a longer one is cut.")
+    n_ctx: int = Field(default=8192, ge=256, description="Tokens the calibrating engine's cache holds.")
+    holdout: float = Field(
+        default=0.15,
+        gt=0.0,
+        lt=0.5,
+        description="Share of the examples that calibration is fitted on where none are given for it.",
+    )
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        default="auto", description="bf16 only where the CPU multiplies bf16 matrices in hardware (AMX) or a GPU trains."
+    )
+    max_seconds: float = Field(default=1800.0, gt=0.0, description="Training stops here and goes on with what it has.")
+    checkpoint_seconds: float = Field(default=15.0, ge=0.0, description="Most seconds of training that a killed run loses.")
+    threads: int = Field(default=2, ge=1, le=256, description="CPU threads.")
+    seed: int = Field(default=0, ge=0, description="Seed of order, initial weights and dropout.")

@@ -1,0 +1,170 @@
+"""Trains the head that picks the most telling lines of a ticket, from summaries that people accepted or wrote.
+
+The lines that cover a summary best are the targets; embeddings are the bare base's, so the bundle holds a head and no LoRA weights.
+"""
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from bot.bundle import CALIBRATION_FILE, MANIFEST_FILE, PROBE_FILE, Calibration, Manifest, Probe, hash_file, write_json
+from bot.engine.protocol import FloatArray
+from bot.engine.turns import TurnHead, compute_features
+from bot.tasks.scoring import rouge_l, unigram_f1
+from bot.tasks.summary import MAX_EXCERPT_UNITS, Unit, split_units
+from db.types import ModelKind, TaskKind
+from training.encoder.served import ServedEncoder
+from training.encoder.settings import EncoderSettings
+from training.encoder.train import BUNDLE_DIR
+from training.encoder.types import (
+    CancelledError,
+    OnProgress,
+    Progress,
+    RunInfo,
+    ShouldStop,
+    SummaryExample,
+    TrainingDataError,
+)
+
+PRIOR_STRENGTH: Final = 3.0
+"""How many tickets the untrained weights count for: a handful of edits must not undo them."""
+SOFTNESS: Final = 0.1
+PROBE_TOLERANCE: Final = 0.1
+"""Scores are sums of weights of a few units, not probabilities."""
+PROBE_TEXTS: Final = (
+    "Hello there\nMy order has not arrived and I would like to know where it is\nIt was sent on Monday to the old address\nThank you",
+    "I cannot log in to the portal since the update\nWhich browser do you use?\nThe same error appears in all of them",
+)
+
+
+@dataclass(frozen=True)
+class _Ticket:
+    features: NDArray[np.float64]
+    gain: NDArray[np.float64]
+    weight: float
+
+
+def choose_units(units: Sequence[Unit], summary: str, *, max_units: int = MAX_EXCERPT_UNITS) -> tuple[int, ...]:
+    """Return the units that together cover a summary best (unigram F1 plus ROUGE-L), found greedily; none where nothing overlaps."""
+    picked: list[int] = []
+    best = 0.0
+    while len(picked) < min(max_units, len(units)):
+        scores = {
+            place: _overlap(" ".join(units[at].text for at in sorted([*picked, place])), summary)
+            for place in range(len(units))
+            if place not in picked
+        }
+        place = max(scores, key=lambda key: scores[key])
+        if scores[place] <= best:
+            break
+        best = scores[place]
+        picked.append(place)
+    return tuple(sorted(picked))
+
+
+def _overlap(text: str, summary: str) -> float:
+    return unigram_f1(text, summary) + rouge_l(text, summary)
+
+
+def fit_turn_head(tickets: Sequence[tuple[FloatArray, tuple[int, ...], float]]) -> TurnHead:
+    """Fit the weights on (features, chosen units, weight) per ticket: a softmax over each ticket's units, drawn to the default head."""
+    start = TurnHead.default().weight.astype(np.float64)
+    used = [
+        _Ticket(np.asarray(features, np.float64), _build_gain(len(features), chosen), weight)
+        for features, chosen, weight in tickets
+        if chosen and len(features) > len(chosen) and weight > 0.0
+    ]
+    if not used:
+        raise TrainingDataError(
+            "no summary shares words with a part of its ticket; there is nothing to learn which lines to show from"
+        )
+
+    def evaluate(weight: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        away = weight - start
+        loss, gradient = 0.5 * PRIOR_STRENGTH * float(away @ away), PRIOR_STRENGTH * away
+        for ticket in used:
+            logits = ticket.features @ weight
+            logits -= logits.max()
+            log_share = logits - np.log(np.exp(logits).sum())
+            loss -= ticket.weight * float(ticket.gain @ log_share)
+            gradient -= ticket.weight * (ticket.features.T @ (ticket.gain - np.exp(log_share)))
+        return loss, gradient
+
+    found = minimize(evaluate, start, jac=True, method="L-BFGS-B", options={"maxiter": 300})
+    return TurnHead(np.asarray(found.x, np.float32))
+
+
+def _build_gain(n: int, chosen: tuple[int, ...]) -> NDArray[np.float64]:
+    gain = np.zeros(n)
+    gain[list(chosen)] = 1.0 / len(chosen)
+    return gain
+
+
+def build_ticket(served: ServedEncoder, example: SummaryExample) -> tuple[FloatArray, tuple[int, ...], float]:
+    """Return features, chosen units and weight of one example."""
+    units = split_units(example.text, example.turns)
+    texts = [unit.text for unit in units]
+    embeddings = served.embed(texts)
+    features = compute_features(embeddings, [unit.is_customer for unit in units], texts)
+    return features, choose_units(units, example.summary), example.weight
+
+
+def train_turn_head(
+    examples: Sequence[SummaryExample],
+    *,
+    base_gguf: Path,
+    settings: EncoderSettings,
+    checkpoint_dir: Path,
+    on_progress: OnProgress,
+    should_stop: ShouldStop,
+    run: RunInfo,
+) -> Path:
+    """Train and return the directory with the bundle's files. Raises TrainingDataError or CancelledError.
+
+    It takes seconds, so a killed run starts again instead of going on.
+    """
+    if any(not np.isfinite(example.weight) or example.weight < 0.0 for example in examples):
+        raise TrainingDataError("a summary example has a weight that is no number from 0 up")
+    with ServedEncoder(base_gguf, text_tokens=settings.text_tokens, n_threads=settings.threads) as served:
+        tickets = []
+        for number, example in enumerate(examples, start=1):
+            tickets.append(build_ticket(served, example))
+            on_progress(Progress("reading summaries", number, len(examples)))
+            if should_stop():
+                raise CancelledError("the training was cancelled")
+        head = fit_turn_head(tickets)
+        probe = _build_probe(served.embed, head)
+    directory = checkpoint_dir / BUNDLE_DIR
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    head.save(directory)
+    write_json(directory / CALIBRATION_FILE, Calibration())
+    write_json(directory / PROBE_FILE, probe)
+    manifest = Manifest(
+        task=TaskKind.SUMMARY,
+        model_kind=ModelKind.ENCODER,
+        base_digest=hash_file(base_gguf),
+        prompt_version=run.prompt_version,
+        run_id=run.run_id,
+        data_digest=run.data_digest,
+        n_train=len(examples),
+        created_at=datetime.now(UTC),
+    )
+    write_json(directory / MANIFEST_FILE, manifest)
+    on_progress(Progress("done", 1, 1))
+    return directory
+
+
+def _build_probe(embed: Callable[[Sequence[str]], FloatArray], head: TurnHead) -> Probe:
+    rows = []
+    for text in PROBE_TEXTS:
+        lines = text.split("\n")
+        rows.append(tuple(float(score) for score in head.scores(embed(lines), [True] * len(lines), lines)))
+    return Probe(texts=PROBE_TEXTS, expected=tuple(rows), base=tuple(rows), tolerance=PROBE_TOLERANCE)

@@ -1,0 +1,73 @@
+"""Brings the gate its numbers: what the served artefacts and the simple baselines answer on the test tickets.
+
+Knows how to ask; what is good enough is the gate's.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from bot.engine.factory import choose_kind
+from bot.engine.gguf_file import read_model_head
+from bot.engine.settings import EngineSettings
+from bot.settings import Settings
+from bot.tasks.classification import build_choices
+from bot.types import LabelSet
+from db.types import ModelKind, TaskKind
+from training.contest import BASELINE_NAMES, Answers, Contest, GateDecision
+from training.dataset import Dataset
+from training.gate import decide
+from training.gate_summary import SummaryContest, decide_summary
+from training.scoring import OnStep, score_labels, score_summaries
+
+
+async def judge(
+    base_path: Path,
+    dataset: Dataset,
+    *,
+    bundles: Mapping[str, Path],
+    label_set: LabelSet | None,
+    settings: Settings,
+    on_step: OnStep,
+) -> GateDecision:
+    """Score the test split with base, candidate and, where `bundles` has it, the active adapter, and let the gate decide."""
+    engine_settings = settings.engine.model_copy(update={"n_threads": settings.training.threads})
+    if dataset.task is TaskKind.SUMMARY or label_set is None:
+        overlaps = await score_summaries(base_path, dataset.test, bundles=bundles, settings=engine_settings, on_step=on_step)
+        summary = SummaryContest(candidate=overlaps["candidate"], base=overlaps["base"], active=overlaps.get("active"))
+        return decide_summary(summary, settings=settings.training)
+    is_encoder = choose_kind(read_model_head(base_path)) is ModelKind.ENCODER
+    baselines = build_baselines(base_path, dataset, label_set, settings=engine_settings) if is_encoder else {}
+    choices = build_choices(label_set)
+    answers = await score_labels(
+        base_path, dataset.test, choices=choices, bundles=bundles, settings=engine_settings, on_step=on_step
+    )
+    contest = Contest(
+        labels=label_set.names,
+        gold=np.array([label_set.names.index(item.target) for item in dataset.test], dtype=np.int64),
+        candidate=answers["candidate"],
+        base=answers["base"],
+        active=answers.get("active"),
+        baselines=baselines,
+        escalate=frozenset(place for place, label in enumerate(label_set.labels) if label.escalate),
+        is_golden=np.array([item.is_golden for item in dataset.test], dtype=bool),
+    )
+    return decide(contest, settings=settings.training)
+
+
+def build_baselines(base_path: Path, dataset: Dataset, label_set: LabelSet, *, settings: EngineSettings) -> dict[str, Answers]:
+    """Train the simple baselines on the same examples and let them answer the test tickets."""
+    from training.compare import answer_simply
+    from training.encoder.served import ServedEncoder
+
+    learnt = [item for item in (*dataset.train, *dataset.validation) if not item.is_negative]
+    with ServedEncoder(base_path, text_tokens=settings.text_tokens, n_threads=settings.n_threads) as served:
+        answers = answer_simply(
+            [item.text for item in learnt],
+            np.array([label_set.names.index(item.target) for item in learnt], dtype=np.int64),
+            [item.text for item in dataset.test],
+            n_labels=len(label_set.names),
+            embed=served.embed,
+        )
+    return {name: Answers(answers[name]) for name in BASELINE_NAMES if name in answers}
