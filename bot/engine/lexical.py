@@ -4,11 +4,11 @@ Counts and weighs exactly as scikit-learn's `TfidfVectorizer` (lower case, subli
 """
 
 import json
-import math
 import re
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -19,8 +19,11 @@ from bot.engine.protocol import FloatArray
 MAX_CHARACTERS: Final = 20_000
 """Characters of one text that are counted, half from each end: a pasted log must not hold up an answer."""
 
+MAX_KNOWN_WORDS: Final = 20_000
+MAX_KNOWN_LENGTH: Final = 40
+"""Bounds of the memory for words met before."""
+
 _WORD: Final = re.compile(r"(?u)\b\w\w+\b")
-_SPACES: Final = re.compile(r"\s\s+")
 
 
 def cut_ends(text: str) -> str:
@@ -51,16 +54,17 @@ def _count_words(words: Sequence[str], min_n: int, max_n: int) -> Counter[str]:
 
 
 def _count_characters(text: str, min_n: int, max_n: int) -> Counter[str]:
-    counts: Counter[str] = Counter()
-    # A word's n-grams depend on the word alone, so repeated words are cut up once.
-    for word, times in Counter(_SPACES.sub(" ", text).split()).items():
-        padded = f" {word} "
-        for n in range(min_n, max_n + 1):
-            for start in range(max(len(padded) - n, 0) + 1):
-                counts[padded[start : start + n]] += times
-            if len(padded) <= n:
-                break  # longer n-grams of so short a word are the word itself, counted once
-    return counts
+    return Counter(chain.from_iterable(_cut_word(word, min_n, max_n) for word in text.split()))
+
+
+def _cut_word(word: str, min_n: int, max_n: int) -> Iterator[str]:
+    """Yield the n-grams within one word, with a space at each end."""
+    padded = f" {word} "
+    for n in range(min_n, max_n + 1):
+        for start in range(max(len(padded) - n, 0) + 1):
+            yield padded[start : start + n]
+        if len(padded) <= n:
+            return  # longer n-grams of so short a word are the word itself, counted once
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,25 @@ class Block:
     min_n: int
     max_n: int
     columns: dict[str, int]
+    known_words: dict[str, tuple[int, ...]] = field(default_factory=dict, repr=False, compare=False)
+    """Columns of the n-grams within words met before: tickets repeat words, and cutting them up is most of the work."""
+
+    def count(self, text: str) -> Counter[int]:
+        """Return how often each of the terms occurs, by column."""
+        if self.kind == "word":
+            counts = count_terms(text, self.kind, min_n=self.min_n, max_n=self.max_n)
+            return Counter({self.columns[term]: count for term, count in counts.items() if term in self.columns})
+        return Counter(chain.from_iterable(map(self._cut, text.lower().split())))
+
+    def _cut(self, word: str) -> tuple[int, ...]:
+        found = self.known_words.get(word)
+        if found is None:
+            found = tuple(self.columns[term] for term in _cut_word(word, self.min_n, self.max_n) if term in self.columns)
+            if len(word) <= MAX_KNOWN_LENGTH:
+                if len(self.known_words) >= MAX_KNOWN_WORDS:
+                    self.known_words.clear()
+                self.known_words[word] = found
+        return found
 
 
 @dataclass(frozen=True)
@@ -105,18 +128,19 @@ class Lexicon:
     def transform(self, text: str) -> tuple[np.ndarray[Any, np.dtype[np.int64]], FloatArray]:
         """Return the columns of the known terms in a text and their weights; each block has unit norm or no term at all."""
         text = cut_ends(text)
-        columns: list[int] = []
+        columns: list[np.ndarray[Any, np.dtype[np.int64]]] = []
         weights: list[FloatArray] = []
         for block in self.blocks:
-            counts = count_terms(text, block.kind, min_n=block.min_n, max_n=block.max_n)
-            known = [(block.columns[term], count) for term, count in counts.items() if term in block.columns]
-            if not known:
+            counts = block.count(text)
+            if not counts:
                 continue
-            places = [place for place, _ in known]
-            values = np.array([1.0 + math.log(count) for _, count in known]) * self.idf[places]
-            columns += places
+            places = np.fromiter(counts.keys(), np.int64, len(counts))
+            values = (1.0 + np.log(np.fromiter(counts.values(), np.float64, len(counts)))) * self.idf[places]
+            columns.append(places)
             weights.append((values / np.linalg.norm(values)).astype(np.float32))
-        return np.array(columns, np.int64), np.concatenate(weights) if weights else np.empty(0, np.float32)
+        if not columns:
+            return np.empty(0, np.int64), np.empty(0, np.float32)
+        return np.concatenate(columns), np.concatenate(weights)
 
 
 @dataclass(frozen=True)
