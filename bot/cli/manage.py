@@ -133,7 +133,7 @@ def _print_verdict(session: "Session", row: "TrainingRun", *, as_json: bool) -> 
         )
     else:
         console.print(f"Run {row.id}: [bold]{row.status.value}[/bold]")
-        for line in [*reasons, *([row.error] if row.error else [])]:
+        for line in reasons or [row.error or row.message]:
             console.print(f"  {line}", highlight=False, markup=False)
     if row.error:
         raise typer.Exit(code=1)

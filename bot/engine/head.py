@@ -3,6 +3,7 @@
 Plain numpy. Knows the head's file and how its experts are mixed; not where embeddings come from nor how the numbers were fitted.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,11 @@ from bot.engine.protocol import FloatArray
 
 ZERO_SHOT_SCALE: Final = 20.0
 """What cosines are multiplied with before the softmax where no example was seen; also what a new head starts from."""
+
+
+ZERO_SHOT_SHARPNESS: Final = 4.0
+"""Times ln(number of labels) it is the scale at which zero-shot cosines are calibrated: the least log loss lay at 8 for 8 labels, 12 for 22,
+16 for 76 and 20 for 140 (training parts of six open sets; docs/training-study.md)."""
 
 
 def log_softmax(logits: FloatArray) -> FloatArray:
@@ -47,7 +53,8 @@ class EncoderHead:
     def zero_shot(cls, label_embeddings: FloatArray, labels: Sequence[str]) -> Self:
         """Return the head that answers before any example: the nearest label description, by cosine."""
         weight = np.ascontiguousarray(label_embeddings, np.float32) * np.float32(ZERO_SHOT_SCALE)
-        return cls(tuple(labels), weight, np.zeros(len(labels), np.float32), Calibration())
+        temperature = ZERO_SHOT_SCALE / (ZERO_SHOT_SHARPNESS * math.log(max(len(labels), 2)))
+        return cls(tuple(labels), weight, np.zeros(len(labels), np.float32), Calibration(temperature=temperature))
 
     @classmethod
     def load(cls, directory: Path, manifest: Manifest) -> Self:

@@ -19,10 +19,10 @@ from training.encoder.types import TrainExample, TrainingDataError
 
 MIN_FOR_HOLDOUT: Final = 16
 PEAK_RATE: Final = 2e-3
-ENOUGH_PER_LABEL: Final = 40
+ENOUGH_PER_LABEL: Final = 30
 """Examples per label from which the full rate is used; measured, see docs/training-study.md."""
-MAX_HOLDOUT: Final = 400
-ENOUGH_GIVEN: Final = 80
+MAX_HOLDOUT: Final = 600
+ENOUGH_GIVEN: Final = 150
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def choose_holdout(targets: Targets, given: Bool, settings: EncoderSettings) -> 
     usable = ~targets.is_negative
     fixed = np.flatnonzero(given & usable)
     n_usable = int(usable.sum())
-    wanted = min(max(int(settings.holdout * n_usable), min(n_usable // 3, ENOUGH_GIVEN)), MAX_HOLDOUT)
+    wanted = min(int(settings.holdout * n_usable), MAX_HOLDOUT)
     if n_usable < MIN_FOR_HOLDOUT:
         return np.empty(0, np.int64)
     fixed = _leave_one(fixed, targets, usable)
@@ -122,7 +122,7 @@ def choose_rate(prepared: Prepared, settings: EncoderSettings) -> float:
         return settings.learning_rate
     n_seen = max(int((~prepared.is_absent).sum()), 1)
     per_label = len(prepared.texts) / n_seen
-    return PEAK_RATE * float(np.clip(np.sqrt(per_label / ENOUGH_PER_LABEL), 0.5, 1.0))
+    return PEAK_RATE * float(np.clip(per_label / ENOUGH_PER_LABEL, 0.25, 1.0))
 
 
 def compute_fingerprint(prepared: Prepared, *, base_digest: str, settings: EncoderSettings) -> str:

@@ -2,10 +2,12 @@
 
 import asyncio
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from bot.bundle import Calibration
 from bot.engine.encoder_answers import merge_labels
 from bot.engine.head import EncoderHead
 from bot.engine.protocol import ChoiceSet, EngineError, GenerateRequest, Priority, RankRequest, ScoreRequest
@@ -116,7 +118,8 @@ async def test_no_labels_are_refused(encoder):
 
 def make_head(labels, seed=3, n_embd=64):
     rng = np.random.default_rng(seed)
-    return EncoderHead.zero_shot(rng.normal(0, 0.5, (len(labels), n_embd)).astype(np.float32), labels)
+    head = EncoderHead.zero_shot(rng.normal(0, 0.5, (len(labels), n_embd)).astype(np.float32), labels)
+    return replace(head, calibration=Calibration())  # what the bundle on disk says
 
 
 async def load_head_bundle(encoder, path, folder, *, labels, seed=1):

@@ -72,8 +72,8 @@ def test_held_out_rows_leave_every_label_most_of_its_examples():
 
 
 def test_given_validation_examples_are_the_held_out_ones():
-    prepared = prepare([*make(300), *make(90, "b", split="validation"), *make(10, "b")], LABELS, SETTINGS)
-    assert prepared.held_out.tolist() == list(range(300, 390))
+    prepared = prepare([*make(300), *make(160, "b", split="validation"), *make(10, "b")], LABELS, SETTINGS)
+    assert prepared.held_out.tolist() == list(range(300, 460))
 
 
 def test_validation_examples_of_a_label_without_others_are_learnt_from():
