@@ -82,6 +82,7 @@ class EncoderHead:
             tensors["lexical.idf"] = np.asarray(self.lexical.lexicon.idf, np.float32)
             self.lexical.lexicon.save(directory / LEXICON_FILE)
         save_file(tensors, directory / HEAD_FILE)
+        (directory / HEAD_FILE).chmod(0o644)  # safetensors writes for the owner alone; the bot may run as another user
 
     def log_probabilities(self, embeddings: FloatArray, texts: Sequence[str]) -> FloatArray:
         """Return calibrated log-probabilities, shape (n, n_labels), for unit-norm `embeddings` (n, n_embd) of `texts`."""

@@ -104,6 +104,7 @@ class TurnHead:
     def save(self, directory: Path) -> None:
         """Write the head's file."""
         save_file({"turn_weight": np.ascontiguousarray(self.weight, np.float32)}, directory / HEAD_FILE)
+        (directory / HEAD_FILE).chmod(0o644)  # safetensors writes for the owner alone; the bot may run as another user
 
     def scores(self, embeddings: FloatArray, is_customer: Sequence[bool], units: Sequence[str]) -> FloatArray:
         """Return one score per unit, shape (n_units,); higher is more telling."""

@@ -116,7 +116,9 @@ def test_a_vault_key_that_is_none(prepared: Path):
 
 
 def test_a_file_with_a_bad_line_imports_nothing(prepared: Path):
-    (prepared / "rows.jsonl").write_text('{"id": "1", "text": "my printer", "label": "Hardware"}\n{"id": "2", "text": "x", "label": "Nope"}\n')
+    (prepared / "rows.jsonl").write_text(
+        '{"id": "1", "text": "my printer", "label": "Hardware"}\n{"id": "2", "text": "x", "label": "Nope"}\n'
+    )
     expect(prepared, "line 2: the label is not in the label set", "import", str(prepared / "rows.jsonl"))
     status, _ = run(prepared, "export", str(prepared / "out.jsonl"))
     assert status == 0
