@@ -18,7 +18,7 @@ from bot.settings import Settings
 from db.errors import DatabaseError, StateConflictError
 from db.queries import leases, runs
 from db.queries.common import row_id
-from db.queries.state import DAEMON, set_state
+from db.queries.state import record_daemon_heartbeat
 from db.session import retry_transaction, transaction
 from db.tables import TrainingRun
 from db.types import RUNNING
@@ -27,7 +27,6 @@ from training.schedule import Schedule
 
 logger = logging.getLogger(__name__)
 LEASE = "training-daemon"
-STATE_KEY = DAEMON
 """State row: {"holder", "at", "run_id"}; `at` (ISO, UTC) is renewed every few seconds while a daemon works."""
 HEARTBEAT_S = 3.0
 _LEASE_S = 4 * HEARTBEAT_S
@@ -102,7 +101,7 @@ class Daemon:
             if not leases.acquire(session, LEASE, holder=self._holder, ttl=timedelta(seconds=_LEASE_S)):
                 return False
             run_id = self._child_run_id if self._child is not None else None
-            set_state(session, STATE_KEY, value={"holder": self._holder, "at": now.isoformat(), "run_id": run_id})
+            record_daemon_heartbeat(session, holder=self._holder, run_id=run_id)
             return True
 
         is_working = retry_transaction(self._db_engine, beat)

@@ -42,9 +42,9 @@ def set_paused(session: Session, *, is_paused: bool, actor: str) -> None:
     record_audit(session, actor=actor, action=action, subject_type="state", subject_id=PAUSED)
 
 
-def record_daemon_heartbeat(session: Session) -> None:
-    """Say that a training daemon is alive now."""
-    set_state(session, DAEMON, value={"at": now().isoformat()})
+def record_daemon_heartbeat(session: Session, *, holder: str, run_id: int | None) -> None:
+    """Say that the training daemon `holder` is alive now, and which run its child works on."""
+    set_state(session, DAEMON, value={"holder": holder, "at": now().isoformat(), "run_id": run_id})
 
 
 def get_daemon_heartbeat(session: Session) -> datetime | None:

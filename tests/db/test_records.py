@@ -118,8 +118,8 @@ def test_daemon_heartbeat_is_the_last_time_it_was_recorded(db_engine):
     with transaction(db_engine) as session:
         assert state.get_daemon_heartbeat(session) is None
         before = datetime.now(UTC)
-        state.record_daemon_heartbeat(session)
-        state.record_daemon_heartbeat(session)
+        state.record_daemon_heartbeat(session, holder="a", run_id=None)
+        state.record_daemon_heartbeat(session, holder="a", run_id=None)
         assert before <= state.get_daemon_heartbeat(session) <= datetime.now(UTC)
 
 

@@ -11,10 +11,10 @@ import pytest
 
 from db.queries import leases, runs
 from db.queries.audit import list_audit
-from db.queries.state import get_state
+from db.queries.state import DAEMON, get_state
 from db.types import RunStatus, RunTrigger, TaskKind
 from training import daemon as daemon_module
-from training.daemon import LEASE, STATE_KEY, Daemon
+from training.daemon import LEASE, Daemon
 from training.lease import build_holder
 from training.schedule import Schedule
 
@@ -59,7 +59,7 @@ def test_a_queued_run_is_started_once(make_site, spawned):
     daemon.poll()
     daemon.poll()
     assert len(spawned.children) == 1
-    assert site.read(lambda session: get_state(session, STATE_KEY))["holder"] == build_holder()
+    assert site.read(lambda session: get_state(session, DAEMON))["holder"] == build_holder()
     assert site.get_run(run_id).status is RunStatus.QUEUED
     daemon.stop()
     assert spawned.children[0].returncode == -signal.SIGTERM

@@ -19,6 +19,7 @@ MIN_TICKETS: Final = 2
 MAX_WEIGHTS: Final = 2_000_000
 MAX_TERMS: Final = 60_000
 INVERSE_STRENGTH: Final = 30.0
+NEAR_DUPLICATE: Final = 0.7
 _ABSENT_MARGIN: Final = 1.0
 
 
@@ -47,6 +48,19 @@ def build_matrix(lexicon: Lexicon, texts: Sequence[str]) -> Any:
     columns = np.concatenate([columns for columns, _ in rows]) if rows else np.empty(0, np.int64)
     values = np.concatenate([weights for _, weights in rows]) if rows else np.empty(0, np.float32)
     return csr_matrix((values.astype(np.float64), columns, starts), shape=(len(texts), len(lexicon.idf)))
+
+
+def find_unlike(known: Sequence[str], texts: Sequence[str]) -> Bool:
+    """Return which texts have no near-duplicate among the known ones; all of them where that would leave less than half.
+
+    Tickets that repeat a learnt one are answered well and surely; counted in the calibration, they make it too sure of new ones.
+    """
+    lexicon = build_lexicon(known, n_labels=1)
+    if not texts or len(lexicon.idf) == 0:
+        return np.ones(len(texts), bool)
+    likeness = np.asarray((build_matrix(lexicon, texts) @ build_matrix(lexicon, known).T).max(axis=1).todense()).ravel()
+    is_unlike: Bool = likeness < NEAR_DUPLICATE * len(BLOCKS)  # each block has unit norm
+    return is_unlike if 2 * int(is_unlike.sum()) >= len(texts) else np.ones(len(texts), bool)
 
 
 def fit_expert(texts: Sequence[str], targets: Targets, *, is_absent: Bool) -> LexicalExpert | None:

@@ -37,7 +37,7 @@ class EncoderSettings(BaseModel):
     )
     text_tokens: int = Field(default=256, ge=16, description="Tokens of one text the engine reads; must be what serving uses.")
     holdout: float = Field(
-        default=0.33, gt=0.0, lt=0.5, description="Share of the examples that calibration is fitted on, given ones counted."
+        default=0.25, gt=0.0, lt=0.5, description="Share of the examples that calibration is fitted on, given ones counted."
     )
     has_lexical_expert: bool = Field(default=True, description="Whether a TF-IDF expert may stand beside the embedding.")
     precision: Literal["auto", "fp32", "bf16"] = Field(

@@ -35,7 +35,7 @@ from db.types import ModelKind, TaskKind
 from training.encoder.base import build_batch, embed, load_base
 from training.encoder.calibrate import calibrate
 from training.encoder.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from training.encoder.lexical import fit_expert
+from training.encoder.lexical import find_unlike, fit_expert
 from training.encoder.linear import Int, fit_softmax
 from training.encoder.loop import Learner, Stage, TrainData, run_stage
 from training.encoder.prepare import Prepared, choose_epochs, choose_rate, compute_fingerprint, prepare
@@ -225,10 +225,11 @@ def _calibrate(job: _Run, learner: Learner) -> Calibration:
     embeddings = job.served.embed(prepared.texts, lora=target, on_step=lambda done, total: job.report("calibrating", done, total))
     target.unlink()
     head = _fit_head(job, learner, embeddings[prepared.learnt], prepared.learnt)
-    texts = [prepared.texts[row] for row in prepared.held_out]
-    encoder = log_softmax(embeddings[prepared.held_out] @ head.weight.T + head.bias)
-    lexical = log_softmax(head.lexical.logits(texts)) if head.lexical is not None else None
-    return calibrate(encoder, lexical, prepared.targets.take(prepared.held_out))
+    known, unseen = ([prepared.texts[row] for row in rows] for rows in (prepared.learnt, prepared.held_out))
+    rows = prepared.held_out[find_unlike(known, unseen)]
+    encoder = log_softmax(embeddings[rows] @ head.weight.T + head.bias)
+    lexical = log_softmax(head.lexical.logits([prepared.texts[row] for row in rows])) if head.lexical is not None else None
+    return calibrate(encoder, lexical, prepared.targets.take(rows))
 
 
 def _write_bundle(job: _Run, learner: Learner, labels: Sequence[Label], run: RunInfo) -> Path:

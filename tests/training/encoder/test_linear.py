@@ -5,7 +5,7 @@ from sklearn.linear_model import LogisticRegression
 
 from bot.engine.head import log_softmax
 from training.encoder.calibrate import PRIOR_SHARE, PRIOR_TEMPERATURE, calibrate
-from training.encoder.lexical import MIN_TICKETS, build_lexicon, fit_expert
+from training.encoder.lexical import MIN_TICKETS, build_lexicon, find_unlike, fit_expert
 from training.encoder.linear import Targets, compute_loss, fit_softmax
 
 NONE_FIXED = np.zeros(3, bool)
@@ -140,3 +140,11 @@ def test_expert_learns_its_texts_and_leaves_absent_labels_behind():
 
 def test_texts_without_common_terms_give_no_expert():
     assert fit_expert(["abc", "xyz"], make_targets([0, 1]), is_absent=np.zeros(2, bool)) is None
+
+
+def test_near_duplicates_of_known_texts_are_found_unless_most_are():
+    known = [*TEXTS, "please order two new monitors", "please order three new keyboards"]
+    asked = ["please order two new monitors now", "how long is the canteen open", "where is the meeting room"]
+    assert find_unlike(known, asked).tolist() == [False, True, True]
+    assert find_unlike(known, known).all()
+    assert find_unlike(["x"], ["y"]).tolist() == [True]

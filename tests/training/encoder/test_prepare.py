@@ -65,7 +65,7 @@ def test_few_examples_hold_nothing_out():
 def test_held_out_rows_leave_every_label_most_of_its_examples():
     prepared = prepare([*make(80), *make(5, "b"), *make(1, "c")], LABELS, SETTINGS)
     left = np.bincount(prepared.targets.label[prepared.learnt], minlength=3)
-    assert len(prepared.held_out) == 28
+    assert len(prepared.held_out) == 21
     assert left[1] >= 3
     assert left[2] == 1
     assert sorted([*prepared.learnt, *prepared.held_out]) == list(range(86))
