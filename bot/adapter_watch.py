@@ -1,12 +1,14 @@
 """Sees the active adapter change in the database and asks the engine to swap. The only caller of load, activate and unload.
 
 A bundle that cannot be loaded or proven leaves what serves in place, is audited once, and is not tried again until it is activated anew.
+Any other error is kept as the task's problem and tried again at the next look: nothing ends the watch but its stop.
 """
 
 import asyncio
 import contextlib
 import logging
 from dataclasses import dataclass
+from datetime import datetime
 
 from sqlmodel import Session
 
@@ -32,6 +34,7 @@ class Wanted:
     digest: str
     path: str
     label_set_version: str
+    activated_at: datetime | None
 
 
 class AdapterWatch:
@@ -42,7 +45,7 @@ class AdapterWatch:
         self._nudge = asyncio.Event()
         self._worker: asyncio.Task[None] | None = None
         self._rebuilds: set[asyncio.Task[None]] = set()
-        self._refused: dict[TaskKind, str] = {}
+        self._refused: dict[TaskKind, tuple[str, datetime | None]] = {}  # digest, and which activation of it
         self._previous: dict[TaskKind, str] = {}
         self.problems: dict[TaskKind, str] = {}
 
@@ -51,6 +54,7 @@ class AdapterWatch:
         await self.check()
         for task in TaskKind:
             await self._note_serving(task, None)
+        await self._stop_rebuild()
         self._core.similar.reset(self._core.engines[TaskKind.CLASSIFICATION].get_active(TaskKind.CLASSIFICATION))
         self._start_rebuild()
         self._worker = asyncio.create_task(self._watch(), name="adapter-watch")
@@ -66,12 +70,16 @@ class AdapterWatch:
         """Look now instead of at the next interval."""
         self._nudge.set()
 
+    def forget_refusal(self, task: TaskKind) -> None:
+        """Let the next look try an adapter again that was refused; `ManagerService.promote` calls it before it waits."""
+        self._refused.pop(task, None)
+
     async def wait_until_served(self, task: TaskKind, digest: str, *, timeout_s: float) -> bool:
         """Wait until the engine answers a task with `digest`; False when it does not come to that in time."""
         self.nudge()
         deadline = asyncio.get_running_loop().time() + timeout_s
         while self._core.engines[task].get_active(task) != digest:
-            if asyncio.get_running_loop().time() > deadline or self._refused.get(task) == digest:
+            if asyncio.get_running_loop().time() > deadline or self._refused.get(task, ("", None))[0] == digest:
                 return False
             await asyncio.sleep(0.01)
         return True
@@ -85,25 +93,50 @@ class AdapterWatch:
                 await self.check()
             except DatabaseError as error:
                 logger.warning("cannot look for a new adapter: %s", error)
+            except Exception as error:  # noqa: BLE001  whatever it is, the next look may go well
+                logger.error("cannot look for a new adapter: %s", type(error).__name__)  # noqa: TRY400  the text may hold more
 
     async def check(self) -> None:
-        """Compare and swap, once, for every task."""
+        """Compare and swap, once, for every task. What goes wrong with one task is in `problems`; raises DatabaseError."""
         wanted = await self._core.in_db(self._get_wanted)
         for task, engine in self._core.engines.items():
-            want = wanted.get(task)
-            digest = want.digest if want else BASE
-            if digest == engine.get_active(task):
-                self._refused.pop(task, None)
-                self.problems.pop(task, None)
-            elif self._refused.get(task) != digest:
-                await self._swap(engine, task, want)
+            try:
+                await self._check_task(engine, task, wanted.get(task))
+            except Exception as error:  # noqa: BLE001  one task's trouble must stop neither the other, nor the watch, nor the start
+                said = str(error) if isinstance(error, DatabaseError) else f"unexpected {type(error).__name__}"
+                self._set_problem(task, f"the adapter for {task} could not be brought up to date: {said}")
+
+    async def _check_task(self, engine: Engine, task: TaskKind, want: Wanted | None) -> None:
+        digest, activated_at = (want.digest, want.activated_at) if want else (BASE, None)
+        if digest == engine.get_active(task):
+            self._refused.pop(task, None)
+            self._set_problem(task, self._find_mismatch(task, want))
+        elif self._refused.get(task) != (digest, activated_at):
+            await self._swap(engine, task, want)
+
+    def _set_problem(self, task: TaskKind, problem: str | None) -> None:
+        """Keep the task's problem, None for none, and log it once."""
+        if problem is None:
+            self.problems.pop(task, None)
+        elif self.problems.get(task) != problem:
+            self.problems[task] = problem
+            logger.warning("%s", problem)
+
+    def _find_mismatch(self, task: TaskKind, want: Wanted | None) -> str | None:
+        in_force = self._core.label_set.version
+        if task is not TaskKind.CLASSIFICATION or want is None or want.label_set_version == in_force:
+            return None
+        return (
+            f"the adapter {want.digest[:12]} was trained on label set {want.label_set_version}, in force is {in_force}: labels it does "
+            "not know are scored by their description; retrain"
+        )
 
     def _get_wanted(self, session: Session) -> dict[TaskKind, Wanted]:
         found: dict[TaskKind, Wanted] = {}
         for task in TaskKind:
             row: Adapter | None = adapters.get_active(session, task)
             if row is not None:
-                found[task] = Wanted(digest=row.digest, path=row.path, label_set_version=row.label_set_version)
+                found[task] = Wanted(row.digest, row.path, row.label_set_version, row.activated_at)
         return found
 
     async def _swap(self, engine: Engine, task: TaskKind, want: Wanted | None) -> None:
@@ -117,25 +150,18 @@ class AdapterWatch:
                 await self._stop_rebuild()
             report = await engine.activate(task, want.digest if want else None)
         except EngineError as error:
-            self._refused[task] = digest
-            self.problems[task] = f"the adapter {digest[:12]} cannot serve {task}: {error}"
-            logger.error("%s", self.problems[task])  # noqa: TRY400  the message says it all; a traceback adds nothing
+            self._refused[task] = (digest, want.activated_at if want else None)
+            self._set_problem(task, f"the adapter {digest[:12]} cannot serve {task}: {error}")
             said = str(error)
             await self._core.in_db(lambda session: self._audit(session, task, digest, action="adapter.refused", error=said))
             return
-        self.problems.pop(task, None)
-        if task is TaskKind.CLASSIFICATION and want is not None and want.label_set_version != self._core.label_set.version:
-            self.problems[task] = (
-                f"the adapter {digest[:12]} was trained on label set {want.label_set_version}, in force is "
-                f"{self._core.label_set.version}: labels it does not know are scored by their description; retrain"
-            )
-            logger.warning("%s", self.problems[task])
-        await self._note_serving(task, report)
+        self._set_problem(task, self._find_mismatch(task, want))
+        self._previous[task] = previous
         if task is TaskKind.CLASSIFICATION:
             self._core.similar.reset(digest)
             self._start_rebuild()
+        await self._note_serving(task, report)
         await self._free_old(engine, task, keep={digest, previous})
-        self._previous[task] = previous
 
     async def _free_old(self, engine: Engine, task: TaskKind, *, keep: set[str]) -> None:
         other = {self._previous.get(t, BASE) for t in TaskKind if t is not task}
@@ -187,14 +213,16 @@ class AdapterWatch:
         limit = self._core.settings.similar_index_size
         if engine.kind != "encoder" or limit == 0:
             return
-        rows = await self._core.in_db(lambda session: list(reversed(inferences.list_decided(session, limit=limit))))
         try:
+            rows = await self._core.in_db(lambda session: inferences.list_decided(session, limit=limit))
             for start in range(0, len(rows), _REBUILD_CHUNK):
                 chunk = rows[start : start + _REBUILD_CHUNK]
                 texts = [MaskedText(row.text) for row in chunk]
                 vectors = await engine.embed(texts, task=TaskKind.CLASSIFICATION, adapter=digest)
                 for row, vector in zip(chunk, vectors, strict=True):
                     neighbour = Neighbour(ticket_id=row.ticket_id, label=row.label, text=row.text)
-                    self._core.similar.add(neighbour, vector, digest=digest)
-        except EngineError as error:
+                    self._core.similar.add(neighbour, vector, digest=digest, is_rebuild=True)
+        except (EngineError, DatabaseError) as error:
             logger.warning("similar tickets are incomplete: %s", error)
+        except Exception as error:  # noqa: BLE001  nobody awaits this task: what is not logged here is never seen
+            logger.error("similar tickets are incomplete: unexpected %s", type(error).__name__)  # noqa: TRY400  the text may hold more

@@ -5,14 +5,16 @@ The one place that knows all parts. Nothing here decides anything about tickets.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Coroutine, Mapping, Sequence
+from contextlib import AsyncExitStack
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
 from sqlalchemy import Engine as DbEngine
 
 from bot.adapter_watch import AdapterWatch
+from bot.api.errors import add_error_handling
 from bot.api.routes import adapters as adapter_routes
 from bot.api.routes import health, metrics
 from bot.core import Core
@@ -32,11 +34,13 @@ from bot.tasks.labels import load_label_set, render_label_set
 from bot.training_child import TrainingChild
 from bot.types import Classification, Feedback, FeedbackReceipt, LabelSet, SourceRef, Summary, Turn
 from db.migrate import check_schema, get_current, upgrade
+from db.queries import tickets
 from db.queries.labelsets import store_label_set
 from db.session import build_db_engine, transaction
 from db.types import TaskKind
 
 logger = logging.getLogger(__name__)
+_PURGE_INTERVAL_S = 3600.0
 
 
 class BotFacade:
@@ -100,7 +104,8 @@ class App:
         self.host = PluginHost(specs, self.bot)
         is_child = with_training and settings.training.daemon == "child"
         self._training = TrainingChild(build_child_environment(self.core)) if is_child else None
-        self._samples: asyncio.Task[None] | None = None
+        self._chores: set[asyncio.Task[None]] = set()
+        self._running = AsyncExitStack()
 
     @property
     def unique_engines(self) -> list[Engine]:
@@ -108,28 +113,46 @@ class App:
         return list(dict.fromkeys(self.core.engines.values()))
 
     async def start(self) -> None:
-        """Load, swap to what is active, start plugins and the training daemon."""
-        for engine in self.unique_engines:
-            await engine.start()
-        await self.watch.start()
-        engine = self.core.engines[TaskKind.CLASSIFICATION]
-        await engine.warm(self.core.choices, adapter=engine.get_active(TaskKind.CLASSIFICATION))
-        await self.host.start()
-        if self._training is not None:
-            await self._training.start()
+        """Load, swap to what is active, start plugins and the training daemon. What was started is stopped again if a later part fails."""
+        async with AsyncExitStack() as stack:
+            stack.callback(self.db_engine.dispose)
+            for engine in self.unique_engines:
+                stack.push_async_callback(engine.stop)
+                await engine.start()
+            stack.push_async_callback(self.watch.stop)
+            await self.watch.start()
+            engine = self.core.engines[TaskKind.CLASSIFICATION]
+            await engine.warm(self.core.choices, adapter=engine.get_active(TaskKind.CLASSIFICATION))
+            stack.push_async_callback(self.host.stop)
+            await self.host.start()
+            if self._training is not None:
+                stack.push_async_callback(self._training.stop)
+                await self._training.start()
+            stack.push_async_callback(self._stop_chores)
+            self._start_chore(purge_vault(self.core), "vault-purge")
+            self._running = stack.pop_all()
 
     async def stop(self) -> None:
-        """Stop in the reverse order."""
-        if self._samples is not None:
-            self._samples.cancel()
-            await asyncio.gather(self._samples, return_exceptions=True)
-        if self._training is not None:
-            await self._training.stop()
-        await self.host.stop()
-        await self.watch.stop()
-        for engine in self.unique_engines:
-            await engine.stop()
-        self.db_engine.dispose()
+        """Stop in the reverse order, all of it even where a part fails to."""
+        running, self._running = self._running, AsyncExitStack()
+        await running.aclose()
+
+    def _start_chore(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        chore = asyncio.create_task(work, name=name)
+        self._chores.add(chore)
+        chore.add_done_callback(self._end_chore)
+
+    def _end_chore(self, chore: "asyncio.Task[None]") -> None:
+        self._chores.discard(chore)
+        if not chore.cancelled() and (error := chore.exception()) is not None:
+            # The type alone: a foreign exception's text may quote what it worked on.
+            logger.error("%s ended with %s", chore.get_name(), type(error).__name__)
+
+    async def _stop_chores(self) -> None:
+        chores = list(self._chores)
+        for chore in chores:
+            chore.cancel()
+        await asyncio.gather(*chores, return_exceptions=True)
 
     def get_engines(self) -> Mapping[TaskKind, Engine]:
         """Engine per task, for health."""
@@ -145,7 +168,7 @@ class App:
 
     def start_samples(self) -> None:
         """Put the bundled sample tickets into an empty database, in the background."""
-        self._samples = asyncio.create_task(add_samples(self), name="samples")
+        self._start_chore(add_samples(self), "samples")
 
 
 def load_labels(settings: Settings) -> LabelSet:
@@ -186,18 +209,19 @@ async def add_samples(app: App) -> None:
         await app.bot.summarize("", source=source)
 
 
+async def purge_vault(core: Core) -> None:
+    """Delete expired placeholder maps, now and every hour."""
+    while True:
+        n_purged = await core.in_db(tickets.purge_expired_vault)
+        if n_purged:
+            logger.info("%d expired placeholder maps were deleted", n_purged)
+        await asyncio.sleep(_PURGE_INTERVAL_S)
+
+
 def create_web(app: App) -> FastAPI:
-    """Build the HTTP surface: health, metrics, adapters, and every plugin under /plugins/<name>."""
-
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await app.start()
-        if app.settings.sample_tickets:
-            app.start_samples()
-        yield
-        await app.stop()
-
-    web = FastAPI(title="Understudy", lifespan=lifespan, docs_url=None, redoc_url=None)
+    """Build the HTTP surface: health, metrics, adapters, and every plugin under /plugins/<name>. Who calls it starts and stops the app."""
+    web = FastAPI(title="Understudy", docs_url=None, redoc_url=None)
+    add_error_handling(web)
     web.include_router(health.build_router(app))
     web.include_router(metrics.build_router())
     web.include_router(adapter_routes.build_router(app.bot))

@@ -106,12 +106,17 @@ class Bundle(BaseModel):
                 parsed.append(model.model_validate_json((directory / name).read_bytes()))
             except FileNotFoundError:
                 raise BundleError(f"{directory} is not an adapter bundle: {name} is missing") from None
+            except OSError as error:
+                raise _build_unreadable(directory / name, error) from error
             except ValidationError as error:
                 first = error.errors()[0]
                 where = ".".join(str(part) for part in first["loc"])
                 raise BundleError(f"{directory / name} is malformed at '{where}': {first['msg']}") from None
         manifest, calibration, probe = parsed
-        digest = compute_digest(directory)
+        try:
+            digest = compute_digest(directory)
+        except OSError as error:
+            raise _build_unreadable(directory, error) from error
         if len(directory.name) == 64 and directory.name != digest:
             raise BundleError(f"{directory} was changed after it was written: its content has digest {digest[:12]}")
         if isinstance(manifest, Manifest) and manifest.format != FORMAT:
@@ -125,6 +130,10 @@ class Bundle(BaseModel):
         """The LoRA file, or None where the bundle has a head alone."""
         path = self.directory / ADAPTER_FILE
         return path if path.exists() else None
+
+
+def _build_unreadable(path: Path, error: OSError) -> BundleError:
+    return BundleError(f"{error.filename or path} cannot be read ({error.strerror or type(error).__name__}): make it readable")
 
 
 def write_json(path: Path, model: BaseModel) -> None:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from sqlmodel import Session
 
 from bot.core import Core
-from bot.masking import MaskingError, PlaceholderMap
+from bot.masking import PLACEHOLDER, MaskingError, PlaceholderMap
 from bot.plugin_api import BotError, NotFoundError
 from bot.similar import Neighbour
 from bot.tasks.ticket import render_ticket
-from bot.types import Feedback, FeedbackReceipt, Turn
+from bot.types import Feedback, FeedbackReceipt, SourceRef, Turn
 from db.errors import InvalidValueError, RowNotFoundError
 from db.queries import feedback as feedback_queries
 from db.queries import inferences, tickets
@@ -23,10 +23,14 @@ from db.types import FeedbackKind, MaskedText, TaskKind, TicketStatus
 
 @dataclass(frozen=True)
 class Recorded:
-    """What became of a feedback; `neighbour` is the decided ticket as the reason of later ones, where it can be one."""
+    """What became of a feedback on the label of `ticket_id`; `neighbour` is the ticket as the reason of later ones, where it can be one.
+
+    `ticket_id` is None for feedback on a summary.
+    """
 
     receipt: FeedbackReceipt
     neighbour: Neighbour | None
+    ticket_id: int | None = None
 
 
 class FeedbackRecorder:
@@ -37,13 +41,18 @@ class FeedbackRecorder:
 
     async def record(self, feedback: Feedback) -> Recorded:
         """Store one click. Raises NotFoundError for an unknown inference and BotError for a decision that makes no sense."""
-        inference, mapping = await self._core.in_db(lambda session: self._open_inference(session, feedback.inference_id))
+        source = await self._core.read_db(lambda session: self._get_source(session, feedback.inference_id))
+        async with self._core.lock_ticket(source):
+            return await self._record(feedback)
+
+    async def _record(self, feedback: Feedback) -> Recorded:
+        inference, mapping, known_text = await self._core.read_db(lambda session: self._open(session, feedback.inference_id))
         kind, value = self._check_decision(feedback, inference)
         n_known = len(mapping.entries)
         try:
             if value is not None and inference.task is TaskKind.SUMMARY:
-                value = await self._mask(value, mapping)
-            reason = await self._mask(feedback.reason, mapping) if feedback.reason else None
+                value = await self._mask(value, mapping, known_text)
+            reason = await self._mask(feedback.reason, mapping, known_text) if feedback.reason else None
         except MaskingError as error:
             raise BotError("this text could not be masked safely, so it was not stored; shorten it and try again") from error
 
@@ -87,15 +96,26 @@ class FeedbackRecorder:
         tickets.set_ticket_status(session, inference.ticket_id, status=status)
         label = value if value is not None else inference.label
         if is_handoff or label is None or inference.is_blind:
-            return Recorded(receipt, None)  # a blind choice measures the model: it must not help it
-        return Recorded(receipt, Neighbour(ticket_id=inference.ticket_id, label=label, text=ticket.subject or ticket.text))
+            return Recorded(receipt, None, inference.ticket_id)  # a blind choice measures the model: it must not help it
+        neighbour = Neighbour(ticket_id=inference.ticket_id, label=label, text=ticket.subject or ticket.text)
+        return Recorded(receipt, neighbour, inference.ticket_id)
 
-    def _open_inference(self, session: Session, inference_id: int) -> tuple[Inference, PlaceholderMap]:
+    @staticmethod
+    def _get_source(session: Session, inference_id: int) -> SourceRef:
         try:
-            row = inferences.get_inference(session, inference_id)
+            ticket = tickets.get_ticket(session, inferences.get_inference(session, inference_id).ticket_id)
         except RowNotFoundError as error:
             raise NotFoundError(f"there is no inference {inference_id}") from error
-        return row, self._core.get_map(session, row.ticket_id) or PlaceholderMap()
+        return SourceRef(plugin=ticket.plugin, external_id=ticket.external_id)
+
+    def _open(self, session: Session, inference_id: int) -> tuple[Inference, PlaceholderMap, str]:
+        """Return the inference, its ticket's placeholder map, and the masked texts whose placeholders a person may repeat."""
+        row = inferences.get_inference(session, inference_id)
+        ticket = tickets.get_ticket(session, row.ticket_id)
+        turns = [part for turn in ticket.turns for part in turn.values()]
+        known_text = "\n".join([ticket.subject, ticket.text, *turns, str(row.output.get("text", ""))])
+        mapping = self._core.get_map(session, row.ticket_id)
+        return row, mapping if mapping is not None else reserve_numbers(known_text), known_text
 
     def _check_decision(self, feedback: Feedback, inference: Inference) -> tuple[FeedbackKind, str | None]:
         value = feedback.value.strip() if feedback.value else None
@@ -109,10 +129,31 @@ class FeedbackRecorder:
             raise BotError("a label is overridden, not edited: send the chosen label as an override")
         if feedback.kind is FeedbackKind.OVERRIDE:
             if value is None or self._core.label_set.get(value) is None:
-                raise BotError(f"'{value or ''}' is not in the label set '{self._core.label_set.name}': choose one of its labels")
+                raise BotError(f"that label is not in the label set '{self._core.label_set.name}': choose one of its labels")
             if inference.is_blind and value == inference.label:
                 return FeedbackKind.ACCEPT, value  # chosen without seeing the suggestion, and equal to it
         return feedback.kind, value
 
-    async def _mask(self, text: str, mapping: PlaceholderMap) -> MaskedText:
-        return (await self._core.masker.mask_async(text, mapping)).text
+    async def _mask(self, text: str, mapping: PlaceholderMap, known_text: str) -> MaskedText:
+        """Mask a person's words; placeholders of the ticket itself, which they were shown and repeat, stay what they are."""
+        allowed = {match.group() for match in PLACEHOLDER.finditer(known_text)}
+        parts, position = [], 0
+        for match in PLACEHOLDER.finditer(text):
+            if match.group() in allowed:
+                parts.append(await self._mask_piece(text[position : match.start()], mapping))
+                parts.append(match.group())
+                position = match.end()
+        parts.append(await self._mask_piece(text[position:], mapping))
+        return MaskedText("".join(parts))
+
+    async def _mask_piece(self, text: str, mapping: PlaceholderMap) -> str:
+        return (await self._core.masker.mask_async(text, mapping)).text if text.strip() else text
+
+
+def reserve_numbers(masked_text: str) -> PlaceholderMap:
+    """Return a map in which the numbers of a masked text are taken though their values are not known: new values get new numbers."""
+    entries = {}
+    for match in PLACEHOLDER.finditer(masked_text):
+        entity, number = match.group(1), int(match.group(2))
+        entries[entity, f"\0{number}"] = (number, f"[{entity.lower().replace('_', ' ')}]")
+    return PlaceholderMap(entries)

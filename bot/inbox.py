@@ -42,11 +42,11 @@ class InboxReader:
             decided = feedback.latest_decisions(session, ids, task=TaskKind.CLASSIFICATION)
             return [self._build_item(session, row, latest.get(row_id(row)), decided.get(row_id(row))) for row in rows]
 
-        return await self._core.in_db(work)
+        return await self._core.read_db(work)
 
     async def get_ticket(self, ticket_id: int) -> TicketDetail:
         """See `bot.plugin_api.Inbox.get_ticket`."""
-        return await self._core.in_db(lambda session: self._get_ticket(session, ticket_id))
+        return await self._core.read_db(lambda session: self._get_ticket(session, ticket_id))
 
     async def get_overview(self) -> Overview:
         """See `bot.plugin_api.Inbox.get_overview`."""
@@ -68,7 +68,7 @@ class InboxReader:
                 timeline=counts.timeline,
             )
 
-        return await self._core.in_db(work)
+        return await self._core.read_db(work)
 
     def get_label_set(self) -> LabelSet:
         """See `bot.plugin_api.Inbox.get_label_set`."""

@@ -52,8 +52,8 @@ class Intake:
         self._core = core
 
     async def take(self, source: SourceRef, *, subject: str, text: str, turns: Sequence[Turn]) -> TakenIn:
-        """Mask and store a ticket; the same source again updates its text and keeps its id."""
-        mapping = await self._core.in_db(lambda session: self._get_known_map(session, source))
+        """Mask and store a ticket; the same source again updates its text and keeps its id. The caller holds the ticket's lock."""
+        mapping = await self._core.read_db(lambda session: self._get_known_map(session, source))
         try:
             masked_subject = (await self._core.masker.mask_async(subject, mapping)).text if subject else MaskedText("")
             masked_text = (await self._core.masker.mask_async(text, mapping)).text if text else MaskedText("")
@@ -72,9 +72,12 @@ class Intake:
 
         def work(session: Session) -> TakenIn | None:
             row = tickets.get_ticket_by_source(session, plugin=source.plugin, external_id=source.external_id)
-            return None if row is None else self._open(row, self._core.get_map(session, row_id(row)) or PlaceholderMap())
+            if row is None:
+                return None
+            mapping = self._core.get_map(session, row_id(row)) or PlaceholderMap()
+            return replace(self._open(row, mapping), is_unchanged=True)
 
-        return await self._core.in_db(work)
+        return await self._core.read_db(work)
 
     def _get_known_map(self, session: Session, source: SourceRef) -> PlaceholderMap:
         row = tickets.get_ticket_by_source(session, plugin=source.plugin, external_id=source.external_id)
@@ -90,7 +93,12 @@ class Intake:
     async def _withhold(self, source: SourceRef) -> TakenIn:
         def work(session: Session) -> Ticket:
             row = tickets.upsert_ticket(
-                session, plugin=source.plugin, external_id=source.external_id, subject=MaskedText(""), text=MaskedText("")
+                session,
+                plugin=source.plugin,
+                external_id=source.external_id,
+                subject=MaskedText(""),
+                text=MaskedText(""),
+                is_blind=self._is_blind(source),
             )
             tickets.set_ticket_status(session, row_id(row), status=TicketStatus.WITHHELD)
             record_audit(session, actor="masking", action="ticket.withheld", subject_type="ticket", subject_id=row_id(row))
@@ -118,12 +126,15 @@ class Intake:
             subject=subject,
             text=text,
             turns=stored_turns,
-            is_blind=choose_blind(source, self._core.settings.blind_share),
+            is_blind=self._is_blind(source),
         )
         if row.status is TicketStatus.WITHHELD:
             tickets.set_ticket_status(session, row_id(row), status=TicketStatus.OPEN)
         self._core.put_map(session, row_id(row), mapping)
         return row, known == (row.subject, row.text, row.turns)
+
+    def _is_blind(self, source: SourceRef) -> bool:
+        return choose_blind(source, self._core.settings.blind_share)
 
     @staticmethod
     def _open(row: Ticket, mapping: PlaceholderMap) -> TakenIn:

@@ -101,6 +101,7 @@ class ManagerService:
             return self._build_adapter(promote_adapter(session, digest, actor=actor, reason=reason))
 
         info = await self._guard(work)
+        self._watch.forget_refusal(info.task)
         await self._wait(info.task, info.digest)
         return await self._guard(lambda session: self._build_adapter(adapters.get_adapter(session, info.digest)))
 

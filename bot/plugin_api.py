@@ -163,7 +163,10 @@ class Bot(Protocol):
         ...
 
     async def classify(self, text: str, *, source: SourceRef, subject: str = "", turns: Sequence[Turn] = ()) -> Classification:
-        """Take a ticket in (or again) and suggest a label. `text` is the ticket's first message where no turns are given."""
+        """Take a ticket in (or again) and suggest a label. `text` is the ticket's first message where no turns are given.
+
+        With no text, turns or subject the stored ticket of that source is asked about: never send a stored text back, it is masked.
+        """
         ...
 
     async def summarize(self, text: str, *, source: SourceRef, subject: str = "", turns: Sequence[Turn] = ()) -> Summary:

@@ -42,12 +42,21 @@ class Service:
 
     async def classify(self, text: str, *, source: SourceRef, subject: str = "", turns: Sequence[Turn] = ()) -> Classification:
         """See `bot.plugin_api.Bot.classify`. An unchanged ticket under an unchanged adapter gets its earlier inference back."""
-        taken = await self._intake.take(source, subject=subject, text=text, turns=turns)
+        async with self._core.lock_ticket(source):
+            taken = await self._take(source, subject=subject, text=text, turns=turns)
+            return await self._classify(taken)
+
+    async def _take(self, source: SourceRef, *, subject: str, text: str, turns: Sequence[Turn]) -> TakenIn:
+        """Take the ticket in, or, without any text, open the stored one: masked text must never go through the masker again."""
+        stored = None if text or turns or subject else await self._intake.reopen(source)
+        return stored or await self._intake.take(source, subject=subject, text=text, turns=turns)
+
+    async def _classify(self, taken: TakenIn) -> Classification:
         notice = await self._find_notice(taken)
         if notice is not None:
             return self._build_empty(taken, notice)
         engine = self._core.engines[TaskKind.CLASSIFICATION]
-        known = await self._core.in_db(
+        known = await self._core.read_db(
             lambda session: self._find_known(session, taken, engine.get_active(TaskKind.CLASSIFICATION))
         )
         if known is not None:
@@ -66,18 +75,18 @@ class Service:
 
     async def summarize(self, text: str, *, source: SourceRef, subject: str = "", turns: Sequence[Turn] = ()) -> Summary:
         """See `bot.plugin_api.Bot.summarize`."""
-        if text or turns:
-            taken = await self._intake.take(source, subject=subject, text=text, turns=turns)
-        else:
-            stored = await self._intake.reopen(source)
-            if stored is None:
+        async with self._core.lock_ticket(source):
+            if not (text or turns) and await self._intake.reopen(source) is None:
                 raise NotFoundError(f"{source.plugin} has no ticket {source.external_id}; send its text along")
-            taken = stored
+            taken = await self._take(source, subject=subject if text or turns else "", text=text, turns=turns)
+            return await self._summarize(taken)
+
+    async def _summarize(self, taken: TakenIn) -> Summary:
         notice = await self._find_notice(taken)
         if notice is not None:
             return Summary(None, taken.ticket_id, "", is_excerpt=False, adapter_digest=BASE, notice=notice)
         started = time.perf_counter()
-        units = split_units(taken.text, taken.turns)
+        units = split_units(taken.text or taken.subject, taken.turns)
         try:
             masked, digest, is_excerpt = await self._summarize_masked(units)
         except EngineError as error:
@@ -102,6 +111,8 @@ class Service:
     async def record_feedback(self, feedback: Feedback) -> FeedbackReceipt:
         """See `bot.plugin_api.Bot.record_feedback`."""
         recorded = await self._recorder.record(feedback)
+        if recorded.receipt.is_new and recorded.ticket_id is not None and recorded.neighbour is None:
+            self._core.similar.remove(recorded.ticket_id)
         known = self._embeddings.get(feedback.inference_id)
         if recorded.neighbour is not None and known is not None:
             digest, embedding = known
@@ -137,7 +148,7 @@ class Service:
             return WITHHELD_NOTICE
         if not taken.model_text.strip():
             return EMPTY_NOTICE
-        return PAUSED_NOTICE if await self._core.in_db(is_paused) else None
+        return PAUSED_NOTICE if await self._core.read_db(is_paused) else None
 
     def _build_empty(self, taken: TakenIn, notice: str) -> Classification:
         return Classification(
@@ -207,7 +218,7 @@ class Service:
             ranking = await engine.rank(request)
             return build_excerpt(units, ranking.scores), ranking.adapter_digest, True
         prompt = build_summary_prompt(units)
-        pieces, digest = [], BASE
+        pieces, digest = [], engine.get_active(TaskKind.SUMMARY)
         stream = engine.generate(
             GenerateRequest(task=TaskKind.SUMMARY, key=prompt.key, prefix=prompt.prefix, text=prompt.text, suffix=prompt.suffix)
         )

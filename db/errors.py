@@ -4,6 +4,7 @@ DatabaseError
   DatabaseUrlError        the setting cannot be understood
   DatabaseDownError       nobody answers at the address
   DatabaseRefusedError    the server answers, but not to us
+  DatabaseFileError       the SQLite file is damaged, full, not writable or no database
   DatabaseBusyError       another process held the lock too long; the same work may be tried again
   SchemaBehindError       migrations are missing
   SchemaAheadError        the program is older than the database
@@ -30,6 +31,10 @@ class DatabaseDownError(DatabaseError):
 
 class DatabaseRefusedError(DatabaseError):
     """The server is there and refuses us: wrong password, user or database name."""
+
+
+class DatabaseFileError(DatabaseError):
+    """The SQLite file or its disk does not allow the work."""
 
 
 class DatabaseBusyError(DatabaseError):

@@ -20,6 +20,7 @@ from db.errors import (
     DatabaseBusyError,
     DatabaseDownError,
     DatabaseError,
+    DatabaseFileError,
     DatabaseRefusedError,
     DatabaseUrlError,
     InvalidValueError,
@@ -34,6 +35,14 @@ SETTING = "UNDERSTUDY_DATABASE_URL"
 _POSTGRES_NAMES = frozenset({"postgres", "postgresql", "postgresql+psycopg"})
 _RETRYABLE_SQLSTATES = frozenset({"40001", "40P01", "55P03"})  # serialisation failure, deadlock, lock not available
 _SQLITE_CANTOPEN = 14
+_SQLITE_READONLY = 8
+_SQLITE_ADVICE = {  # by primary code; each follows "the database file FILE "
+    _SQLITE_READONLY: f"cannot be written: make it and its folder writable for this user or change {SETTING}",
+    10: "could not be read or written: check the disk for errors and keep the file on a local disk",
+    11: "is damaged: stop both processes and restore a backup",
+    13: "cannot grow: free space on its disk",
+    26: f"is not an SQLite database: move it away or change {SETTING}",
+}
 _SQLITE_BUSY = frozenset({5, 6})  # busy, locked: the primary codes, in the lowest byte of the extended ones
 
 
@@ -104,7 +113,11 @@ def _build_postgres_engine(url: URL) -> Engine:
     arguments: dict[str, Any] = {} if "connect_timeout" in url.query else {"connect_timeout": CONNECT_TIMEOUT_S}
     try:
         return create_engine(
-            url.set(drivername="postgresql+psycopg"), pool_pre_ping=True, connect_args=arguments, json_serializer=_dump_json
+            url.set(drivername="postgresql+psycopg"),
+            pool_pre_ping=True,
+            connect_args=arguments,
+            json_serializer=_dump_json,
+            hide_parameters=True,  # an exception's text never shows what a row holds
         )
     except ModuleNotFoundError as error:
         message = "PostgreSQL needs psycopg: pip install 'understudy[postgres]'"
@@ -117,7 +130,8 @@ def _build_sqlite_engine(url: URL) -> Engine:
         raise DatabaseUrlError(message)
     if not url.database.startswith("file:"):
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-    db_engine = create_engine(url, connect_args={"timeout": BUSY_TIMEOUT_MS / 1000}, json_serializer=_dump_json)
+    arguments = {"timeout": BUSY_TIMEOUT_MS / 1000}
+    db_engine = create_engine(url, connect_args=arguments, json_serializer=_dump_json, hide_parameters=True)
     event.listen(db_engine, "connect", _prepare_sqlite_connection)
     event.listen(db_engine, "begin", _begin_sqlite)
     return db_engine
@@ -167,7 +181,9 @@ def _translate_error(context: ExceptionContext) -> DatabaseError | None:
     db_engine = context.engine
     place = _describe(db_engine.url if db_engine else None)
     if isinstance(original, sqlite3.Error):
-        return _translate_sqlite_error(original, place)
+        options = context.connection.get_execution_options() if context.connection else {}
+        is_own_guard = bool(options.get("is_read_only")) and _get_sqlite_code(original) == _SQLITE_READONLY
+        return None if is_own_guard else _translate_sqlite_error(original, place)
     if context.connection is None or context.is_disconnect:
         return _translate_connection_error(str(original), place)
     if getattr(original, "sqlstate", None) in _RETRYABLE_SQLSTATES:
@@ -180,8 +196,11 @@ def _translate_sqlite_error(error: sqlite3.Error, place: str) -> DatabaseError |
         return DatabaseBusyError(
             f"the database {place} stayed locked for {BUSY_TIMEOUT_MS // 1000} s: another process writes; try again"
         )
-    if getattr(error, "sqlite_errorcode", 0) & 0xFF == _SQLITE_CANTOPEN:
+    code = _get_sqlite_code(error)
+    if code == _SQLITE_CANTOPEN:
         return DatabaseDownError(f"the database file {place} cannot be opened: make it readable and writable or change {SETTING}")
+    if code in _SQLITE_ADVICE:
+        return DatabaseFileError(f"the database file {place} {_SQLITE_ADVICE[code]}")
     return None
 
 
@@ -196,7 +215,12 @@ def _translate_connection_error(text: str, place: str) -> DatabaseError:
 
 
 def _is_sqlite_busy(error: sqlite3.Error) -> bool:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _SQLITE_BUSY
+    return _get_sqlite_code(error) in _SQLITE_BUSY
+
+
+def _get_sqlite_code(error: sqlite3.Error) -> int:
+    """Return the primary result code, 0 where the driver gives none."""
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
 def _describe(url: URL | None) -> str:

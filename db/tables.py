@@ -111,7 +111,7 @@ class Inference(Row, table=True):
 
 
 class FeedbackRow(Row, table=True):
-    """One click. A later row on the same inference replaces it: `replaced_by_id` is then set and the row no longer counts."""
+    """One click. A later row on the same ticket and task replaces it: `replaced_by_id` is then set and the row no longer counts."""
 
     __tablename__ = "feedback"
 

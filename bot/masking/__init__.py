@@ -4,7 +4,7 @@ Importing this package loads no model and no Presidio; building a `Masker` does.
 """
 
 from bot.masking.masker import Masker
-from bot.masking.placeholders import ENTITY_TYPES, Masked, MaskingError, PlaceholderMap, Span
+from bot.masking.placeholders import ENTITY_TYPES, PLACEHOLDER, Masked, MaskingError, PlaceholderMap, Span
 from bot.masking.rendering import NEVER_SHOWN, render, restore
 from bot.masking.settings import EntityAction, MaskingSettings
 from bot.masking.vault import Vault, VaultError
@@ -12,6 +12,7 @@ from bot.masking.vault import Vault, VaultError
 __all__ = [
     "ENTITY_TYPES",
     "NEVER_SHOWN",
+    "PLACEHOLDER",
     "EntityAction",
     "Masked",
     "Masker",

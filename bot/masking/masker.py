@@ -6,6 +6,7 @@ Never returns unmasked text: whatever goes wrong becomes a `MaskingError` that s
 import asyncio
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,6 +39,7 @@ class Masker:
         self._settings = settings
         self._allowed = frozenset(" ".join(name.casefold().split()) for name in settings.allow_list)
         self._lock = threading.Lock()
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="masker")
         model_dir = settings.model_dir or SHIPPED_MODEL
         try:
             self._lexicon = load_lexicon(model_dir / FILE_NAME)
@@ -85,8 +87,8 @@ class Masker:
         raise MaskingError(f"masking failed with {failure}: the text is withheld")
 
     async def mask_async(self, text: str, mapping: PlaceholderMap | None = None) -> Masked:
-        """`mask` on a worker thread."""
-        return await asyncio.to_thread(self.mask, text, mapping)
+        """`mask` on the masker's own thread: long tickets queue there and never take the threads that other work needs."""
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self.mask, text, mapping)
 
     def _mask(self, text: str, mapping: PlaceholderMap) -> Masked:
         plain = normalize(text)

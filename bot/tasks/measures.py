@@ -77,7 +77,7 @@ def compute_reliability(confidence: FloatArray, is_correct: BoolArray, *, n_bins
     return [[float(confidence[rows].mean()), float(is_correct[rows].mean()), float(rows.sum())] for rows in found if rows.any()]
 
 
-def compute_chance_ece(confidence: FloatArray, *, seed: int, quantile: float = 0.95, n_draws: int = 400) -> float:
+def compute_chance_ece(confidence: FloatArray, *, seed: int, quantile: float = 0.995, n_draws: int = 2_000) -> float:
     """Return the calibration error that perfectly calibrated answers of these confidences exceed only in 1 - `quantile` of cases."""
     ordered = np.sort(np.asarray(confidence, dtype=np.float64))
     if len(ordered) == 0:

@@ -7,7 +7,7 @@ from sqlmodel import Session, col, select
 
 from db.errors import InvalidValueError, NothingToRollBackError, RowNotFoundError, TransitionError
 from db.queries.audit import record_audit
-from db.queries.common import take_lock
+from db.queries.common import bound, take_lock
 from db.tables import Activation, Adapter, now
 from db.types import AdapterStatus, ModelKind, TaskKind
 
@@ -96,7 +96,7 @@ def list_adapters(
     if status is not None:
         query = query.where(col(Adapter.status) == status)
     if limit is not None:
-        query = query.limit(limit)
+        query = query.limit(bound(limit))
     return session.exec(query).all()
 
 
@@ -162,7 +162,7 @@ def what_was_live(session: Session, at: datetime, *, task: TaskKind) -> str | No
 def list_activations(session: Session, task: TaskKind, *, limit: int | None = None) -> Sequence[Activation]:
     """Return every change of what is live, newest first."""
     query = select(Activation).where(col(Activation.task) == task).order_by(col(Activation.id).desc())
-    return session.exec(query if limit is None else query.limit(limit)).all()
+    return session.exec(query if limit is None else query.limit(bound(limit))).all()
 
 
 def _find(session: Session, digest: str) -> Adapter | None:

@@ -48,5 +48,5 @@ def list_audit(
     if action is not None:
         query = query.where(col(Audit.action) == action)
     if limit is not None:
-        query = query.limit(limit)
+        query = query.limit(bound(limit))
     return session.exec(query).all()

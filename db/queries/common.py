@@ -10,6 +10,7 @@ from db.errors import RowNotFoundError
 from db.session import is_postgres
 
 R = TypeVar("R", bound=SQLModel)
+MAX_INT = 2**31 - 1  # what an INTEGER column holds on PostgreSQL; SQLite's driver gives up at 2**63
 
 
 class HasId(Protocol):
@@ -30,11 +31,16 @@ def get_row(session: Session, kind: type[R], *, key: int, name: str, is_locked: 
     """Return the row or raise RowNotFoundError. `is_locked` keeps other writers away until the transaction ends."""
     if is_locked:
         session.flush()  # what is locked is read anew: nothing unsaved may be lost by that
-    row = session.get(kind, key, with_for_update=is_locked, populate_existing=is_locked)
+    row = None if bound(key) != key else session.get(kind, key, with_for_update=is_locked, populate_existing=is_locked)
     if row is None:
         message = f"there is no {name} {key}"
         raise RowNotFoundError(message)
     return row
+
+
+def bound(value: int) -> int:
+    """Return an id or a count as the nearest one that both databases take: they refuse huge numbers, and SQLite reads -1 as no limit."""
+    return max(0, min(value, MAX_INT))
 
 
 def take_lock(session: Session, name: str) -> None:

@@ -116,10 +116,13 @@ def record_feedback(
 ) -> FeedbackResult:
     """Store one click and its example. `value` and `reason` are masked; `text` is what the model read, by default the ticket's text.
 
-    The same key twice gives back the first row, from however many processes. A new key on the same inference replaces the earlier feedback:
-    its example is withdrawn and the change audited. Raises RowNotFoundError, or InvalidValueError where the feedback makes no sense.
+    The same key twice gives back the first row, from however many processes. A new key on the same ticket and task replaces the earlier
+    feedback, whichever inference that was on: its example is withdrawn and the change audited. An accepted label is stored as the value, so
+    that it still reads right after the ticket was classified anew. Raises RowNotFoundError, or InvalidValueError where the feedback makes
+    no sense.
     """
-    inference = get_inference(session, inference_id, is_locked=True)
+    inference = get_inference(session, inference_id)
+    get_ticket(session, inference.ticket_id, is_locked=True)  # two corrections of one ticket take turns, on whichever inferences
     known = _find_by_key(session, idempotency_key)
     if known is not None:
         return _repeat(session, known, inference_id=inference_id)
@@ -128,6 +131,8 @@ def record_feedback(
     lesson = build_lesson(
         kind=kind, suggestion=suggestion, value=value, decision_ms=decision_ms, is_blind=inference.is_blind, weights=weights
     )
+    if kind is FeedbackKind.ACCEPT and inference.task is TaskKind.CLASSIFICATION:
+        value = suggestion
     row = FeedbackRow(
         inference_id=inference_id,
         ticket_id=inference.ticket_id,
@@ -144,7 +149,7 @@ def record_feedback(
             session.add(row)
             session.flush()
     except IntegrityError:
-        # Another process stored the key between our look and our insert, for another inference: the lock covers only this one.
+        # Another process stored the key between our look and our insert, for another ticket: the lock covers only this one.
         known = _find_by_key(session, idempotency_key)
         if known is None:
             raise
@@ -183,12 +188,12 @@ def _repeat(session: Session, row: FeedbackRow, *, inference_id: int) -> Feedbac
     if row.inference_id != inference_id:
         message = f"the idempotency key was used for inference {row.inference_id} already: make keys unique per click"
         raise InvalidValueError(message)
-    replaced = select(FeedbackRow.id).where(col(FeedbackRow.replaced_by_id) == row_id(row))
+    replaced = select(FeedbackRow.id).where(col(FeedbackRow.replaced_by_id) == row_id(row)).order_by(col(FeedbackRow.id).desc())
     example = select(Example.id).where(col(Example.feedback_id) == row_id(row))
     return FeedbackResult(
         feedback=row,
         is_new=False,
-        replaced_id=session.exec(replaced).one_or_none(),
+        replaced_id=session.exec(replaced).first(),
         example_id=session.exec(example).one_or_none(),
     )
 
@@ -201,14 +206,20 @@ def _get_suggestion(inference: Inference) -> str | None:
 
 
 def _replace_earlier(session: Session, row: FeedbackRow) -> int | None:
+    """Replace what counted for the ticket and task until now and return the newest id of it; the caller holds the ticket's lock."""
     query = select(FeedbackRow).where(
-        col(FeedbackRow.inference_id) == row.inference_id,
+        col(FeedbackRow.ticket_id) == row.ticket_id,
+        col(FeedbackRow.task) == row.task,
         col(FeedbackRow.replaced_by_id).is_(None),
         col(FeedbackRow.id) != row_id(row),
     )
-    earlier = session.exec(query).one_or_none()
-    if earlier is None:
-        return None
+    standing = session.exec(query.order_by(col(FeedbackRow.id).desc())).all()
+    for earlier in standing:
+        _replace(session, earlier, row)
+    return row_id(standing[0]) if standing else None
+
+
+def _replace(session: Session, earlier: FeedbackRow, row: FeedbackRow) -> None:
     earlier.replaced_by_id = row_id(row)
     detail = {"by": row_id(row), "earlier_kind": earlier.kind.value, "kind": row.kind.value}
     record_audit(
@@ -217,7 +228,6 @@ def _replace_earlier(session: Session, row: FeedbackRow) -> int | None:
     taught = select(Example).where(col(Example.feedback_id) == row_id(earlier), col(Example.is_withdrawn).is_(False))
     for example in session.exec(taught).all():
         withdraw_example(session, row_id(example), actor=row.actor, reason="the feedback was replaced")
-    return row_id(earlier)
 
 
 def _add_example(session: Session, row: FeedbackRow, *, inference: Inference, lesson: Lesson, text: MaskedText | None) -> int:

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
-from db.queries.common import get_row, row_id
+from db.queries.common import bound, get_row, row_id
 from db.tables import Example, Inference
 from db.types import MaskedText, ModelKind, Split, TaskKind
 
@@ -61,9 +61,9 @@ def record_inference(
     return row
 
 
-def get_inference(session: Session, inference_id: int, *, is_locked: bool = False) -> Inference:
-    """Return the inference; `is_locked` keeps other writers off it until the transaction ends. Raises RowNotFoundError."""
-    return get_row(session, Inference, key=inference_id, name="inference", is_locked=is_locked)
+def get_inference(session: Session, inference_id: int) -> Inference:
+    """Return the inference. Raises RowNotFoundError."""
+    return get_row(session, Inference, key=inference_id, name="inference")
 
 
 def latest_inference(session: Session, *, ticket_id: int, task: TaskKind) -> Inference | None:
@@ -93,7 +93,7 @@ def list_decided(session: Session, *, limit: int = 5000, after_id: int | None = 
     )
     if after_id is not None:
         query = query.where(col(Example.id) > after_id)
-    rows = session.exec(query.order_by(col(Example.id).desc()).limit(limit)).all()
+    rows = session.exec(query.order_by(col(Example.id).desc()).limit(bound(limit))).all()
     return [
         DecidedTicket(
             example_id=row_id(row),

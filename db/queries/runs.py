@@ -7,7 +7,7 @@ from sqlmodel import Session, col, select
 
 from db.errors import RunConflictError, StateConflictError, TransitionError
 from db.queries.audit import record_audit
-from db.queries.common import get_row, row_id, take_lock
+from db.queries.common import bound, get_row, row_id, take_lock
 from db.queries.leases import TRAINING, get_holder
 from db.tables import TrainingRun, now
 from db.types import RUNNING, RunStatus, RunTrigger, TaskKind
@@ -59,7 +59,7 @@ def get_run(session: Session, run_id: int) -> TrainingRun:
 
 def list_runs(session: Session, *, task: TaskKind | None = None, limit: int = 20) -> Sequence[TrainingRun]:
     """Return runs, newest first."""
-    query = select(TrainingRun).order_by(col(TrainingRun.id).desc()).limit(limit)
+    query = select(TrainingRun).order_by(col(TrainingRun.id).desc()).limit(bound(limit))
     if task is not None:
         query = query.where(col(TrainingRun.task) == task)
     return session.exec(query).all()

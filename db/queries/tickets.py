@@ -8,7 +8,7 @@ from sqlalchemy import delete
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlmodel import Session, col, select
 
-from db.queries.common import clean_text, clean_turns, get_row
+from db.queries.common import bound, clean_text, clean_turns, get_row
 from db.session import is_postgres
 from db.tables import Ticket, VaultEntry, now
 from db.types import MaskedText, TicketStatus
@@ -50,9 +50,9 @@ def upsert_ticket(
     return session.get_one(Ticket, ticket_id, populate_existing=True)
 
 
-def get_ticket(session: Session, ticket_id: int) -> Ticket:
-    """Return the ticket. Raises RowNotFoundError."""
-    return get_row(session, Ticket, key=ticket_id, name="ticket")
+def get_ticket(session: Session, ticket_id: int, *, is_locked: bool = False) -> Ticket:
+    """Return the ticket; `is_locked` keeps other writers off it until the transaction ends. Raises RowNotFoundError."""
+    return get_row(session, Ticket, key=ticket_id, name="ticket", is_locked=is_locked)
 
 
 def get_ticket_by_source(session: Session, *, plugin: str, external_id: str) -> Ticket | None:
@@ -64,11 +64,11 @@ def list_tickets(
     session: Session, *, status: TicketStatus | None = None, limit: int = 50, before_id: int | None = None
 ) -> Sequence[Ticket]:
     """Return tickets, newest first; `before_id` pages on."""
-    query = select(Ticket).order_by(col(Ticket.id).desc()).limit(limit)
+    query = select(Ticket).order_by(col(Ticket.id).desc()).limit(bound(limit))
     if status is not None:
         query = query.where(col(Ticket.status) == status)
     if before_id is not None:
-        query = query.where(col(Ticket.id) < before_id)
+        query = query.where(col(Ticket.id) < bound(before_id))
     return session.exec(query).all()
 
 

@@ -87,8 +87,8 @@ class TicketPages:
 
     async def suggest(self, request: Request, ticket_id: int) -> Response:
         """Ask again for a suggestion where there is none."""
-        item = (detail := await self._bot.inbox.get_ticket(ticket_id)).item
-        await self._bot.classify("", source=item.source, subject=item.subject, turns=detail.turns)
+        detail = await self._bot.inbox.get_ticket(ticket_id)
+        await self._bot.classify("", source=detail.item.source)
         return self._pages.redirect(request, f"/tickets/{ticket_id}", flash="suggest")
 
     async def summarize(self, request: Request, ticket_id: int) -> Response:

@@ -4,9 +4,10 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from bot.app import App
-from bot.masking import Masker, MaskingSettings
+from bot.masking import Masker, MaskingSettings, Vault
 from bot.models.default import ensure_default_model
 from bot.settings import Settings
 
@@ -53,4 +54,11 @@ async def app(tmp_path: Path, model_home: Path) -> AsyncIterator[App]:
 @pytest.fixture
 async def blind_app(tmp_path: Path, model_home: Path) -> AsyncIterator[App]:
     async for built in run_app(make_settings(tmp_path / "home", model_home, blind_share=1.0)):
+        yield built
+
+
+@pytest.fixture
+async def vault_app(tmp_path: Path, model_home: Path) -> AsyncIterator[App]:
+    key = SecretStr(Vault.new_key())
+    async for built in run_app(make_settings(tmp_path / "home", model_home, vault_key=key)):
         yield built

@@ -1,5 +1,7 @@
 """A ticket's way through the real bot: taken in, masked, classified, summarised, decided, corrected; nothing raw stored."""
 
+import asyncio
+
 import pytest
 from sqlmodel import Session, select
 
@@ -176,3 +178,57 @@ async def test_decided_tickets_become_the_reason_of_similar_ones(app: App):
     second = await app.bot.classify("no picture on the projector of the small meeting room", source=SourceRef("test", "b"))
     assert [(s.ticket_id, s.label) for s in second.similar] == [(first.ticket_id, first.label)]
     assert second.similar[0].similarity > 0.7
+
+
+async def test_placeholders_a_person_was_shown_stay_theirs_in_an_edit(app: App):
+    turns = (
+        Turn("customer", "Maria Gonzalez cannot open the shared calendar since Monday morning."),
+        Turn("agent", "Let me look."),
+    )
+    summary = await app.bot.summarize("", source=SOURCE, turns=turns)
+    edit = "<PERSON_1> cannot open the calendar; Peter Hoffmann looks into it."
+    await app.bot.record_feedback(Feedback(summary.inference_id, FeedbackKind.EDIT, "ana", idempotency_key="a", value=edit))
+    with Session(app.db_engine) as session:
+        target = session.exec(select(Example)).one().target
+    assert target.startswith("<PERSON_1> cannot open")
+    assert "LITERAL" not in target
+    assert "Hoffmann" not in target
+    assert target.count("<PERSON_1>") == 1
+
+
+async def test_asking_again_about_a_stored_ticket_leaves_its_text_alone(app: App):
+    await app.bot.manager.set_paused(is_paused=True, actor="boss")
+    first = await app.bot.classify(TEXT, source=SOURCE, subject="Broken screen")
+    await app.bot.manager.set_paused(is_paused=False, actor="boss")
+    again = await app.bot.classify("", source=SOURCE)
+    with Session(app.db_engine) as session:
+        ticket = session.exec(select(Ticket)).one()
+    assert (first.label, again.ticket_id) == (None, first.ticket_id)
+    assert again.label is not None
+    assert "<PERSON_1>" in ticket.text
+    assert ticket.subject == "Broken screen"
+
+
+async def test_one_ticket_asked_about_many_times_at_once_gets_one_inference(app: App):
+    cards = await asyncio.gather(*(app.bot.classify(TEXT, source=SOURCE) for _ in range(6)))
+    assert len({card.inference_id for card in cards}) == 1
+
+
+async def test_a_handoff_takes_the_ticket_out_of_the_reasons(app: App):
+    first = await app.bot.classify("the projector in the meeting room shows no picture", source=SourceRef("test", "a"))
+    await app.bot.record_feedback(Feedback(first.inference_id, FeedbackKind.ACCEPT, "ana", idempotency_key="a"))
+    await app.bot.record_feedback(Feedback(first.inference_id, FeedbackKind.HANDOFF, "ana", idempotency_key="b"))
+    second = await app.bot.classify("no picture on the projector of the small meeting room", source=SourceRef("test", "b"))
+    assert second.similar == ()
+
+
+async def test_names_never_change_places_when_a_ticket_and_its_feedback_come_at_once(vault_app: App):
+    card = await vault_app.bot.classify("Maria Gonzalez cannot open the calendar.", source=SOURCE)
+    handoff = Feedback(card.inference_id, FeedbackKind.HANDOFF, "ana", idempotency_key="a", reason="Susan Miller knows this one")
+    await asyncio.gather(
+        vault_app.bot.classify("Maria Gonzalez cannot open the calendar. Peter Hoffmann has it too.", source=SOURCE),
+        vault_app.bot.record_feedback(handoff),
+    )
+    detail = await vault_app.bot.inbox.get_ticket(card.ticket_id)
+    assert "Peter Hoffmann has it too" in detail.turns[0].text
+    assert detail.history[-1][2].endswith("Susan Miller knows this one")

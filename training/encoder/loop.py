@@ -39,12 +39,11 @@ class TrainData:
 
 @dataclass(frozen=True)
 class Stage:
-    """A part of the training with a schedule of its own: which rows of the data, how often, at what share of the peak rate."""
+    """A training of its own: which rows of the data, and how often each."""
 
     name: str
     rows: tuple[int, ...]
     epochs: int
-    rate: float = 1.0
 
     def count_steps(self, batch_size: int) -> int:
         """Return the number of steps."""
@@ -208,7 +207,7 @@ def run_stage(
     smoothed, started = 0.0, time.monotonic()
     for step in range(first_step, len(batches)):
         seed = (settings.seed * 1009 + number) * 1_000_003 + step
-        rate = stage.rate * compute_rate(step, len(batches))
+        rate = compute_rate(step, len(batches))
         loss = learner.step(data, batches[step], rate=rate, seed=seed)
         smoothed = loss if step == first_step else 0.9 * smoothed + 0.1 * loss
         per_second = (step + 1 - first_step) / max(time.monotonic() - started, 1e-9)

@@ -21,7 +21,8 @@ MIN_FOR_HOLDOUT: Final = 16
 PEAK_RATE: Final = 2e-3
 ENOUGH_PER_LABEL: Final = 30
 """Examples per label from which the full rate is used; measured, see docs/training-study.md."""
-MAX_HOLDOUT: Final = 600
+MAX_HOLDOUT: Final = 400
+MANY: Final = 2_000
 ENOUGH_GIVEN: Final = 150
 
 
@@ -113,7 +114,7 @@ def choose_epochs(n: int, settings: EncoderSettings) -> int:
     """Return how often `n` examples are gone through: more often where they are few."""
     if settings.epochs is not None:
         return settings.epochs
-    return int(np.clip(round(1600 / max(n, 1)), 3, 10))
+    return int(np.clip(round(1600 / max(n, 1)), 3 if n < MANY else 2, 10))
 
 
 def choose_rate(prepared: Prepared, settings: EncoderSettings) -> float:

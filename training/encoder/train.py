@@ -3,7 +3,6 @@
 Knows the order of the stages; each part lives in a module of its own. Writes a work directory that `bot.bundle.seal` can move.
 """
 
-import math
 import shutil
 import time
 from collections.abc import Sequence
@@ -46,9 +45,6 @@ from training.export import ExportError, export_lora
 from training.qlora import add_lora, build_lora_config, find_linears, get_lora_state
 
 BUNDLE_DIR: Final = "bundle"
-ABSORB_SHARE: Final = 0.6
-ABSORB_RATE: Final = 0.75
-"""The last stage, in which held-out rows are learnt from too: its epochs and its rate, as shares of the first stage's."""
 FIRST_SHARE: Final = 0.75
 """Part of `max_seconds` after which the first stage ends."""
 REFIT_INVERSE_STRENGTH: Final = 100.0
@@ -128,13 +124,12 @@ def _build_learner(job: _Run, described: FloatArray) -> Learner:
 
 
 def _plan(job: _Run) -> list[Stage]:
-    """Return the stages: without the held-out rows first, then, calibration done, briefly with all."""
+    """Return the stages: without the held-out rows first; then, calibration fitted on these, the same anew with all rows."""
     prepared = job.prepared
     first = Stage("training", tuple(prepared.learnt.tolist()), choose_epochs(len(prepared.learnt), job.settings))
     if len(prepared.held_out) == 0:
         return [first]
-    rows = tuple(range(len(prepared.texts)))
-    return [first, Stage("training on all", rows, math.ceil(ABSORB_SHARE * first.epochs), ABSORB_RATE)]
+    return [first, Stage("training on all", tuple(range(len(prepared.texts))), first.epochs)]
 
 
 def _learn(job: _Run, learner: Learner) -> None:
@@ -147,14 +142,15 @@ def _learn(job: _Run, learner: Learner) -> None:
         is_negative=torch.from_numpy(targets.is_negative),
     )
     stages = _plan(job)
+    initial = learner.state()
     found = load_checkpoint(job.directory, job.fingerprint)
     stage_number, step = 0, 0
     if found is not None:
         learner.restore(found.tensors)
         stage_number, step, job.notes = found.stage, found.step, found.notes
     for number in range(stage_number, len(stages)):
-        if number > 0 and step == 0:
-            learner.begin_stage()
+        if step == 0:
+            learner.restore(initial)  # every stage starts afresh, so that one's calibration holds for the other
         _run_stage(job, learner, data, stages[number], number=number, first_step=step)
         step = 0
         if number == 0:
