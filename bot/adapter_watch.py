@@ -93,7 +93,7 @@ class AdapterWatch:
                 await self.check()
             except DatabaseError as error:
                 logger.warning("cannot look for a new adapter: %s", error)
-            except Exception as error:  # noqa: BLE001  whatever it is, the next look may go well
+            except Exception as error:  # whatever it is, the next look may go well
                 logger.error("cannot look for a new adapter: %s", type(error).__name__)  # noqa: TRY400  the text may hold more
 
     async def check(self) -> None:
@@ -102,7 +102,7 @@ class AdapterWatch:
         for task, engine in self._core.engines.items():
             try:
                 await self._check_task(engine, task, wanted.get(task))
-            except Exception as error:  # noqa: BLE001  one task's trouble must stop neither the other, nor the watch, nor the start
+            except Exception as error:  # one task's trouble must stop neither the other, nor the watch, nor the start
                 said = str(error) if isinstance(error, DatabaseError) else f"unexpected {type(error).__name__}"
                 self._set_problem(task, f"the adapter for {task} could not be brought up to date: {said}")
 
@@ -224,5 +224,5 @@ class AdapterWatch:
                     self._core.similar.add(neighbour, vector, digest=digest, is_rebuild=True)
         except (EngineError, DatabaseError) as error:
             logger.warning("similar tickets are incomplete: %s", error)
-        except Exception as error:  # noqa: BLE001  nobody awaits this task: what is not logged here is never seen
+        except Exception as error:  # nobody awaits this task: what is not logged here is never seen
             logger.error("similar tickets are incomplete: unexpected %s", type(error).__name__)  # noqa: TRY400  the text may hold more

@@ -113,6 +113,7 @@ class ManagerService:
             return None if row is None else self._build_adapter(row)
 
         info = await self._guard(work)
+        self._watch.forget_refusal(task)
         await self._wait(task, info.digest if info else BASE)
         if info is None:
             return None

@@ -7,6 +7,7 @@ others run. Knows no plugin by name.
 import asyncio
 import inspect
 import logging
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -14,12 +15,15 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
+from pydantic_settings import SettingsError
 
 from bot.plugin_api import API_VERSION, Bot, Plugin, PluginSpec
 
 logger = logging.getLogger(__name__)
 GROUP = "bot.plugins"
+START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 5.0
+ENV_PREFIX = "UNDERSTUDY_"
 
 
 class PluginError(Exception):
@@ -55,8 +59,18 @@ def find_specs(names: Iterable[str], entries: Iterable[EntryPoint] | None = None
             raise PluginError(f"there is no plugin '{name}': installed are {installed}; correct UNDERSTUDY_PLUGINS")
         if any(spec.name == name for spec in specs):
             raise PluginError(f"the plugin '{name}' is enabled twice; correct UNDERSTUDY_PLUGINS")
-        specs.append(_check_spec(name, known[name].load()))
+        specs.append(_check_spec(name, _load(known[name])))
     return specs
+
+
+def _load(entry: EntryPoint) -> object:
+    try:
+        loaded: object = entry.load()
+    except Exception as error:
+        raise PluginError(
+            f"the plugin '{entry.name}' cannot be loaded ({type(error).__name__}): repair it or take it out of UNDERSTUDY_PLUGINS"
+        ) from error
+    return loaded
 
 
 def _check_spec(name: str, spec: object) -> PluginSpec[Any]:
@@ -79,18 +93,38 @@ def read_plugin_settings(spec: PluginSpec[Any]) -> BaseModel:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         raise PluginError(f"the plugin '{spec.name}' has a wrong setting '{where}': {first['msg']}") from None
+    except SettingsError as error:  # its message names the field and its source, not the value
+        raise PluginError(f"the plugin '{spec.name}' has a wrong setting: {error}; write lists and tables as JSON") from None
     return settings
 
 
 def get_plugin_env_names(entries: Iterable[EntryPoint] | None = None) -> frozenset[str]:
-    """Environment variables of all installed plugins' settings, so that unknown ones can be told from theirs."""
+    """Environment variables of all installed plugins' settings, so that unknown ones can be told from theirs.
+
+    A plugin that cannot be loaded may be one that is not enabled: whatever begins with its name counts as its own.
+    """
     names: set[str] = set()
     for entry in entry_points(group=GROUP) if entries is None else entries:
-        spec = entry.load()
+        try:
+            spec = _load(entry)
+        except PluginError as error:
+            logger.debug("%s", error)
+            names |= {name for name in os.environ if name.startswith(f"{ENV_PREFIX}{entry.name.upper()}_")}
+            continue
         if isinstance(spec, PluginSpec):
             prefix = str(spec.settings_type.model_config.get("env_prefix", ""))
             names |= {f"{prefix}{field}".upper() for field in spec.settings_type.model_fields}
     return frozenset(names)
+
+
+def _create(spec: PluginSpec[Any], bot: Bot) -> Plugin:
+    settings = read_plugin_settings(spec)
+    try:
+        return spec.create(bot, settings)
+    except Exception as error:
+        raise PluginError(
+            f"the plugin '{spec.name}' cannot be built ({type(error).__name__}): repair it or take it out of UNDERSTUDY_PLUGINS"
+        ) from error
 
 
 class PluginHost:
@@ -99,33 +133,40 @@ class PluginHost:
     def __init__(self, specs: Iterable[PluginSpec[Any]], bot: Bot) -> None:
         self.plugins: list[HostedPlugin] = []
         for spec in specs:
-            plugin = spec.create(bot, read_plugin_settings(spec))
+            plugin = _create(spec, bot)
             for method in ("start", "stop"):
                 if not inspect.iscoroutinefunction(getattr(plugin, method, None)):
                     raise PluginError(f"the plugin '{spec.name}' has no 'async def {method}(self)': the contract asks for it")
             self.plugins.append(HostedPlugin(spec.name, plugin))
 
     async def start(self) -> None:
-        """Start every plugin; one that raises is marked failed."""
+        """Start every plugin; one that raises or takes too long is marked failed, and asked to stop what it had begun."""
         for hosted in self.plugins:
             try:
-                await hosted.plugin.start()
+                async with asyncio.timeout(START_TIMEOUT_S):
+                    await hosted.plugin.start()
                 hosted.status = PluginStatus.RUNNING
             except Exception as error:
+                # The type alone: the text of an exception that is not ours may hold a secret or a ticket.
                 hosted.status, hosted.error = PluginStatus.FAILED, f"{type(error).__name__} in start"
-                logger.error("plugin %s failed to start: %s", hosted.name, type(error).__name__, exc_info=error)  # noqa: TRY400
+                logger.error("plugin %s failed to start: %s", hosted.name, type(error).__name__)  # noqa: TRY400
+                await self._stop_one(hosted)
 
     async def stop(self) -> None:
         """Stop what runs, last started first, each within the time limit."""
         for hosted in reversed(self.plugins):
-            if hosted.status is not PluginStatus.RUNNING:
-                continue
-            try:
-                await asyncio.wait_for(hosted.plugin.stop(), timeout=STOP_TIMEOUT_S)
-                hosted.status = PluginStatus.STOPPED
-            except Exception as error:
-                hosted.status, hosted.error = PluginStatus.FAILED, f"{type(error).__name__} in stop"
-                logger.error("plugin %s failed to stop: %s", hosted.name, type(error).__name__)  # noqa: TRY400
+            if hosted.status is PluginStatus.RUNNING:
+                problem = await self._stop_one(hosted)
+                hosted.status, hosted.error = (PluginStatus.FAILED, problem) if problem else (PluginStatus.STOPPED, "")
+
+    async def _stop_one(self, hosted: HostedPlugin) -> str:
+        """Stop a plugin within the time limit; return what went wrong, empty where nothing did."""
+        try:
+            await asyncio.wait_for(hosted.plugin.stop(), timeout=STOP_TIMEOUT_S)
+        except Exception as error:
+            logger.error("plugin %s failed to stop: %s", hosted.name, type(error).__name__)  # noqa: TRY400
+            return f"{type(error).__name__} in stop"
+        return ""
 
     def get_states(self) -> Mapping[str, tuple[PluginStatus, str]]:
         """Name to (status, error), for health."""

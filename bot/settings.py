@@ -159,6 +159,8 @@ def _read_file(environ: Mapping[str, str]) -> dict[str, Any]:
         return {}
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SettingsError(f"cannot read the settings file {path}: {error.strerror or type(error).__name__}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path} is not valid TOML: {error}") from None
 
@@ -172,14 +174,16 @@ def _describe(error: ValidationError) -> str:
     return f"the setting '{where}' ({variable}) has a wrong value: {first['msg']}"
 
 
-def load_settings(overrides: Mapping[str, Any] | None = None, *, plugin_names: frozenset[str] = frozenset()) -> Settings:
-    """Read the settings. `overrides` (from command-line options) win over everything. Raises SettingsError."""
+def load_settings(*, plugin_names: frozenset[str] = frozenset()) -> Settings:
+    """Read the settings; variables in `plugin_names` are let through. Raises SettingsError."""
     _check_environment(os.environ, plugin_names)
     values = _read_file(os.environ)
     try:
         settings = Settings(**values)
-        return settings.model_copy(update=dict(overrides)) if overrides else settings
     except DecodeError as error:
         raise SettingsError(f'{error}: write lists and tables as JSON, such as ["US", "GB"]') from None
     except ValidationError as error:
         raise SettingsError(_describe(error)) from None
+    if settings.home.exists() and not settings.home.is_dir():
+        raise SettingsError(f"the home folder {settings.home} is a file: set UNDERSTUDY_HOME to a folder")
+    return settings

@@ -127,7 +127,7 @@ class FakeBot:
         return self._summarise(self._take_in(text, source, subject, turns))
 
     async def record_feedback(self, feedback: Feedback) -> FeedbackReceipt:
-        """Record a feedback once per idempotency key; a later one on the same inference replaces the earlier."""
+        """Record a feedback once per idempotency key; a later one on the same ticket and task replaces the earlier."""
         self._raise_planned()
         if (known := self._receipts.get(feedback.idempotency_key)) is not None:
             return replace(known, is_new=False)

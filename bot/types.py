@@ -118,7 +118,7 @@ class Feedback:
     """What a person did with one inference.
 
     `value` is the chosen label (override), the edited summary (edit), or None. `idempotency_key` names the click: the same key twice is
-    one feedback. A later feedback of another key on the same inference corrects the earlier one. `decision_ms` is the time between card
+    one feedback. A later feedback of another key on the same ticket and task corrects the earlier one. `decision_ms` is the time between card
     and click where the plugin knows it.
     """
 

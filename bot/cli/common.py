@@ -42,14 +42,14 @@ def read_settings(*, is_server: bool = False) -> "Settings":
 
 
 @contextmanager
-def open_session(settings: "Settings") -> "Iterator[Session]":
-    """Open the database, its schema checked, and hand out one transaction."""
+def open_session(settings: "Settings", *, is_read_only: bool = False) -> "Iterator[Session]":
+    """Open the database, its schema checked, and hand out one transaction. A read-only one keeps nobody waiting."""
     from bot.app import open_database
     from db.session import transaction
 
     db_engine = open_database(settings)
     try:
-        with transaction(db_engine) as session:
+        with transaction(db_engine, is_read_only=is_read_only) as session:
             yield session
     finally:
         db_engine.dispose()

@@ -3,6 +3,7 @@
 import csv
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from bot.cli.common import get_actor, open_session, read_settings
-from bot.cli.output import console, print_json, write_json
+from bot.cli.output import console, open_replacing, print_json, write_json
 from bot.errors import UserError
 from db.types import TaskKind
 
@@ -30,11 +31,10 @@ def register(app: typer.Typer) -> None:
 
 
 def _read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    from bot.jsonl import read_jsonl
+    from bot.jsonl import describe_unreadable, read_numbered
 
     if path.suffix != ".csv":
-        for number, row in enumerate(read_jsonl(path, required=("text", "label")), start=1):
-            yield f"{path}, line {number}", row
+        yield from read_numbered(path, required=("text", "label"))
         return
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -45,7 +45,8 @@ def _read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
             for row in reader:
                 yield f"{path}, line {reader.line_num}", row
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"cannot read {path}: {error}") from None
+        reason = str(error) if isinstance(error, csv.Error) else describe_unreadable(error)
+        raise UserError(f"cannot read {path}: {reason}") from None
 
 
 def import_examples(
@@ -61,6 +62,8 @@ def import_examples(
     label_set = load_labels(settings)
     rows = list(_read_rows(path))
     for where, row in rows:
+        if not (row["text"] or "").strip():
+            raise UserError(f"{where}: the field 'text' is empty; give the ticket's text or take the line out")
         if label_set.get(str(row["label"])) is None:
             raise UserError(f"{where}: the label is not in the label set '{label_set.name}'; add it there or correct the file")
     counts = _import_rows(Masker(settings.masking), label_set, [row for _, row in rows], is_golden=is_golden)
@@ -70,15 +73,18 @@ def import_examples(
 
 
 def _import_rows(masker: "Masker", label_set: "LabelSet", rows: list[dict[str, Any]], *, is_golden: bool) -> dict[str, int]:
-    from bot.importing import import_batch
+    from bot.importing import find_new, import_batch, mask_rows
 
     counts = {"imported": 0, "known": 0, "withheld": 0}
     settings = read_settings()
     for start in range(0, len(rows), _BATCH):
+        batch = rows[start : start + _BATCH]
+        with open_session(settings, is_read_only=True) as session:
+            new = find_new(session, batch)
+        masked = mask_rows(masker, new)  # slow: outside the transactions, or everyone else would wait
         with open_session(settings) as session:
-            found = import_batch(
-                session, masker, rows[start : start + _BATCH], label_set=label_set, is_golden=is_golden, actor=get_actor()
-            )
+            found = import_batch(session, masked, label_set=label_set, is_golden=is_golden, actor=get_actor())
+        found["known"] += len(batch) - len(new)
         for name, count in found.items():
             counts[name] += count
     return counts
@@ -94,7 +100,7 @@ def export_examples(
     from db.queries.examples import iterate_examples
 
     count = 0
-    with open_session(read_settings()) as session, path.open("w", encoding="utf-8") as out:
+    with open_session(read_settings(), is_read_only=True) as session, open_replacing(path) as out:
         for row in iterate_examples(session, task=task):
             line = row.model_dump(mode="json", exclude={"feedback_id"})
             line["label" if task is TaskKind.CLASSIFICATION else "summary"] = line.pop("target")
@@ -107,12 +113,16 @@ def evaluate(
     labels: Path = typer.Option(..., help="Label set, YAML."),  # noqa: B008
     train: Path = typer.Option(..., help="Training examples, JSON Lines with id, text, label."),  # noqa: B008
     test: Path = typer.Option(..., help="Test examples, likewise."),  # noqa: B008
-    json_out: Path | None = typer.Option(None, "--json", help="File to write the figures to."),  # noqa: B008
+    json_out: Path | None = typer.Option(None, "--json", help="File to write the figures to; standard output without it."),  # noqa: B008
 ) -> None:
     """Train an adapter on one file, score it on another as served, and compare it with the baselines."""
     read_settings()
-    command = [sys.executable, "-m", "training", "evaluate", "--labels", str(labels), "--train", str(train), "--test", str(test)]
-    done = subprocess.run([*command, *(["--json", str(json_out)] if json_out else [])], check=False)  # noqa: S603
+    with tempfile.TemporaryDirectory() as folder:
+        out = json_out or Path(folder) / "figures.json"
+        files = ["--labels", str(labels), "--train", str(train), "--test", str(test), "--json", str(out)]
+        done = subprocess.run([sys.executable, "-m", "training", "evaluate", *files], check=False)  # noqa: S603
+        if done.returncode == 0 and json_out is None:
+            typer.echo(out.read_text(encoding="utf-8"), nl=False)
     raise typer.Exit(code=done.returncode)
 
 

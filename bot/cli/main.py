@@ -3,13 +3,18 @@
 Each command lives in a module of its subject; they are imported when called, so that `--help` is quick.
 """
 
+import logging
 import sys
+import traceback
 from importlib.metadata import version
 
 import typer
 
 from bot.cli import data, manage, models, serve, tickets
 from bot.cli.output import print_error
+
+logger = logging.getLogger(__name__)
+_OURS = frozenset({"bot", "db", "plugins", "training"})
 
 app = typer.Typer(
     name="understudy",
@@ -67,8 +72,26 @@ def main() -> None:
     try:
         app()
     except get_known_errors() as error:
+        logger.debug("details", exc_info=error)
         print_error(str(error))
         sys.exit(1)
     except KeyboardInterrupt:
         print_error("stopped")
         sys.exit(130)
+    except Exception as error:
+        logger.debug("details", exc_info=error)
+        print_error(describe_unknown(error))
+        sys.exit(1)
+
+
+def describe_unknown(error: Exception) -> str:
+    """Say in one sentence what an error is that nobody foresaw. The text of a foreign exception may hold a ticket: it is left out."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"cannot use {error.filename}: {error.strerror}" if error.filename else f"the system refuses: {error.strerror}"
+    frames = [(frame.f_globals.get("__name__", "?"), line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    ours = [frame for frame in frames if str(frame[0]).partition(".")[0] in _OURS]
+    module, line = (ours or frames or [("?", 0)])[-1]
+    return (
+        f"this is a fault in Understudy ({type(error).__name__} in {module}:{line}); "
+        "run again with UNDERSTUDY_LOG_LEVEL=debug for the details"
+    )

@@ -18,6 +18,7 @@ from bot.errors import UserError
 from db.types import TaskKind
 
 if TYPE_CHECKING:
+    from sqlalchemy import Engine as DbEngine
     from sqlmodel import Session
 
     from bot.settings import Settings
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
 JSON_OPTION = typer.Option(False, "--json", help="Print JSON.")
 TASK_OPTION = typer.Option(TaskKind.CLASSIFICATION, "--task", help="Which task.")
 REASON_OPTION = typer.Option("", "--reason", help="Why; kept in the audit trail.")
+MAX_LIMIT = 10_000
 _DAEMON_ALIVE = timedelta(seconds=20)
+_LOOK_INTERVAL_S = 0.3
 
 
 def register(app: typer.Typer) -> None:
@@ -59,8 +62,7 @@ def retrain(
             errors.print("No training daemon is running: the run starts with `understudy serve` or `python -m training daemon`.")
         print_json({"run_id": run_id}) if as_json else console.print(f"Run {run_id} is queued.")
         return
-    child = None if is_daemon_alive else subprocess.Popen([sys.executable, "-m", "training", "run", str(run_id)])  # noqa: S603
-    _follow(settings, run_id, child)
+    _follow(settings, run_id)
     with open_session(settings) as session:
         _print_verdict(session, get_run(session, run_id), as_json=as_json)
 
@@ -90,33 +92,60 @@ def _is_daemon_alive(session: "Session") -> bool:
     return beat is not None and datetime.now(UTC) - beat < _DAEMON_ALIVE
 
 
-def _follow(settings: "Settings", run_id: int, child: "subprocess.Popen[bytes] | None") -> None:
+def _follow(settings: "Settings", run_id: int) -> None:
+    """Show a run until it is over. While no daemon is alive to work it off, a child of this process does."""
+    from bot.app import open_database
+
+    db_engine = open_database(settings)
+    try:
+        _show_run(db_engine, run_id)
+    finally:
+        db_engine.dispose()
+
+
+def _show_run(db_engine: "DbEngine", run_id: int) -> None:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     from db.queries.runs import get_run
+    from db.session import transaction
     from db.types import RUNNING
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"), TimeElapsedColumn())
+    child: subprocess.Popen[bytes] | None = None
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=errors) as progress:
         bar = progress.add_task(f"run {run_id}: waiting", total=1.0)
         while True:
             is_over = child is not None and child.poll() is not None
-            with open_session(settings) as session:
-                row = get_run(session, run_id)
+            with transaction(db_engine, is_read_only=True) as session:
+                row, is_daemon_alive = get_run(session, run_id), _is_daemon_alive(session)
             fraction = row.step / row.total_steps if row.total_steps else 0.0
             progress.update(bar, completed=min(fraction, 1.0), description=f"run {run_id}: {row.message or row.status.value}")
             if row.status not in RUNNING:
                 progress.update(bar, completed=1.0)
                 return
-            if is_over:
+            if is_over and not is_daemon_alive:
                 raise UserError(
                     f"the training process ended before run {run_id} did; `understudy serve` takes it up where it stopped"
                 )
-            time.sleep(0.3)
+            if is_over:  # a daemon came first
+                child = None
+            elif child is None and not is_daemon_alive:
+                child = _start_run(run_id)
+            time.sleep(_LOOK_INTERVAL_S)
+
+
+def _start_run(run_id: int) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen([sys.executable, "-m", "training", "run", str(run_id)])  # noqa: S603
 
 
 def _print_verdict(session: "Session", row: "TrainingRun", *, as_json: bool) -> None:
     from db.queries.gate import get_gate_report
+    from db.types import RunStatus
 
     report = get_gate_report(session, run_id=row.id or 0)
     reasons = list(report.reasons) if report else []
@@ -126,20 +155,21 @@ def _print_verdict(session: "Session", row: "TrainingRun", *, as_json: bool) -> 
                 "run_id": row.id,
                 "status": row.status.value,
                 "adapter_digest": row.adapter_digest,
+                "message": row.message,
                 "reasons": reasons,
                 "error": row.error,
                 "numbers": report.numbers if report else {},
             }
         )
     else:
-        console.print(f"Run {row.id}: [bold]{row.status.value}[/bold]")
+        console.print(f"Run {row.id}: {row.status.value}", style="bold", highlight=False)
         for line in reasons or [row.error or row.message]:
-            console.print(f"  {line}", highlight=False, markup=False)
-    if row.error:
+            console.print(f"  {line}", highlight=False)
+    if row.status is RunStatus.FAILED:
         raise typer.Exit(code=1)
 
 
-def runs(limit: int = typer.Option(20, help="How many."), as_json: bool = JSON_OPTION) -> None:
+def runs(limit: int = typer.Option(20, min=1, max=MAX_LIMIT, help="How many."), as_json: bool = JSON_OPTION) -> None:
     """List training runs, newest first."""
     from db.queries.runs import list_runs
 
@@ -223,7 +253,7 @@ def audit(
     subject: str | None = typer.Option(None, help="Only one subject: a ticket id, run id or adapter digest."),
     action: str | None = typer.Option(None, help="Only one action, such as adapter.activated."),
     at: datetime | None = typer.Option(None, help="Say what was live at that time (UTC) instead."),  # noqa: B008
-    limit: int = typer.Option(50, help="How many."),
+    limit: int = typer.Option(50, min=1, max=MAX_LIMIT, help="How many."),
     as_json: bool = JSON_OPTION,
 ) -> None:
     """Show who did what, when; or, with --at, which adapter was live at a time."""

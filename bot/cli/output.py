@@ -5,17 +5,21 @@ Knows nothing of what is printed.
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, is_dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.table import Table
 
-console = Console()
-errors = Console(stderr=True)
+from bot.errors import UserError
+
+# Nothing that is printed is markup: labels, reasons and tickets may hold brackets and colons, and show as they are.
+console = Console(markup=False, emoji=False)
+errors = Console(stderr=True, markup=False, emoji=False)
 
 
 def _encode(value: object) -> Any:
@@ -38,6 +42,33 @@ def write_json(path: Path, value: object) -> None:
     """Write a value as JSON to a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(value, default=_encode, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def open_replacing(path: Path) -> Iterator[TextIO]:
+    """Open a text file that takes the place of `path` only when all of it is written. Raises UserError where that cannot be done."""
+    if path.exists() and not path.is_file():  # a pipe or a terminal: there is nothing to replace
+        with _say_unwritable(path), path.open("w", encoding="utf-8") as out:
+            yield out
+        return
+    target = path.resolve()
+    part = target.with_name(f"{target.name}.part")
+    with _say_unwritable(path):
+        try:
+            with part.open("w", encoding="utf-8") as out:
+                yield out
+            part.replace(target)
+        finally:
+            with suppress(OSError):  # replaced, or never made; what went wrong is told already
+                part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _say_unwritable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or type(error).__name__}") from error
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

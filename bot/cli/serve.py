@@ -1,12 +1,20 @@
 """Commands that run or check the bot: serve, check, migrate."""
 
+import asyncio
+import signal
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import typer
 
 from bot.cli.common import read_settings
 from bot.cli.output import console, print_json
 from bot.errors import UserError
+
+if TYPE_CHECKING:
+    from bot.app import App
 
 
 def register(app: typer.Typer) -> None:
@@ -33,34 +41,65 @@ def bind(host: str, port: int) -> socket.socket:
 
 def serve(
     host: str | None = typer.Option(None, help="Address to bind to."),
-    port: int | None = typer.Option(None, help="Port to bind to; 0 picks a free one."),
+    port: int | None = typer.Option(None, min=0, max=65535, help="Port to bind to; 0 picks a free one."),
 ) -> None:
     """Run the bot: console, plugins, engine, and the training daemon."""
-    import uvicorn
-
-    from bot.app import App, create_web
+    from bot.app import App
 
     settings = read_settings(is_server=True)
     listener = bind(host or settings.host, settings.port if port is None else port)
-    address = listener.getsockname()
     try:
-        web = create_web(App(settings))
-        console.print(f"Understudy serves at [bold]http://{address[0]}:{address[1]}[/bold]  (stop with Ctrl+C)", highlight=False)
-        config = uvicorn.Config(web, log_level="warning", access_log=False, timeout_graceful_shutdown=10)
-        uvicorn.Server(config).run(sockets=[listener])
+        asyncio.run(_serve(App(settings), listener))
+    except asyncio.CancelledError:  # told to stop before it served
+        raise KeyboardInterrupt from None
     finally:
         listener.close()
 
 
+async def _serve(app: "App", listener: socket.socket) -> None:
+    """Start the bot, serve until a signal comes, stop the bot. An error at start comes out as it is."""
+    import uvicorn
+
+    from bot.app import create_web
+
+    class Server(uvicorn.Server):
+        """Leaves the signals to us: uvicorn raises them again when it ends, which would kill the process before the bot is stopped."""
+
+        @contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            yield
+
+    server = Server(uvicorn.Config(create_web(app), log_level="warning", access_log=False, timeout_graceful_shutdown=10))
+    starting = asyncio.ensure_future(app.start())
+
+    def end(number: int) -> None:
+        starting.cancel()
+        server.handle_exit(number, None)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, end, number)
+    try:
+        await starting
+        if app.settings.sample_tickets:
+            app.start_samples()
+        listener.listen()  # whoever reads the address may connect at once
+        host, port = listener.getsockname()[:2]
+        console.print(f"Understudy serves at http://{host}:{port}  (stop with Ctrl+C)", highlight=False, soft_wrap=True)
+        await server.serve(sockets=[listener])
+    finally:
+        await app.stop()
+
+
 def check(as_json: bool = typer.Option(False, "--json", help="Print JSON.")) -> None:
-    """Check settings, label set, database, model files, licences and plugins without serving."""
-    from bot.app import load_labels, open_database
+    """Check settings, label set, database, vault key, model files, licences and plugins without serving."""
+    from bot.app import build_vault, load_labels, open_database
     from bot.models.gguf_info import inspect_gguf
     from bot.plugin_host import find_specs, read_plugin_settings
     from bot.serving import resolve_models
 
     settings = read_settings()
     label_set = load_labels(settings)
+    build_vault(settings)
     for spec in find_specs(settings.plugins):
         read_plugin_settings(spec)
     db_engine = open_database(settings)
@@ -79,7 +118,7 @@ def check(as_json: bool = typer.Option(False, "--json", help="Print JSON.")) -> 
     if as_json:
         print_json(found)
         return
-    console.print("[green]Everything is in order.[/green]")
+    console.print("Everything is in order.", style="green")
     console.print_json(data=found)
 
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import typer
 
 from bot.cli.common import read_settings, run_with_bot
-from bot.cli.output import console, print_json, print_table
+from bot.cli.output import console, open_replacing, print_json, print_table
 from bot.errors import UserError
+from bot.jsonl import describe_unreadable, replace_surrogates
 
 if TYPE_CHECKING:
     from bot.app import App
@@ -30,7 +31,11 @@ def register(app: typer.Typer) -> None:
 
 
 def read_text(text: str | None, file: str | None) -> str:
-    """Return the text of the argument, of a file, or of standard input. Raises UserError."""
+    """Return the text of the argument, of a file, or of standard input; what is no character becomes '?'. Raises UserError."""
+    return replace_surrogates(_read_text(text, file))
+
+
+def _read_text(text: str | None, file: str | None) -> str:
     if text is not None and file is not None:
         raise UserError("give the text or --file, not both")
     try:
@@ -39,7 +44,7 @@ def read_text(text: str | None, file: str | None) -> str:
         if file is not None:
             return Path(file).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read {file}: {error}") from None
+        raise UserError(f"cannot read {file or 'standard input'}: {describe_unreadable(error)}") from None
     if text is None:
         raise UserError("there is no text: give it as an argument, with --file, or on standard input")
     return text
@@ -59,14 +64,14 @@ def classify(text: str | None = TEXT_ARGUMENT, file: str | None = FILE_OPTION, a
     if as_json:
         print_json(card)
     elif card.label is None:
-        console.print(card.notice or "No suggestion.")
+        console.print(card.notice or "No suggestion.", highlight=False)
     else:
         rows = [(score.label, f"{score.probability:.1%}") for score in card.candidates]
         print_table(f"{card.label}  ({card.confidence:.0%})", ("label", "probability"), rows)
-        console.print(card.reason, highlight=False, markup=False)
+        console.print(card.reason, highlight=False)
         for name, value in (*card.fields.items(), ("macro", card.macro), ("adapter", card.adapter_digest[:12])):
             if value:
-                console.print(f"{name}: {value}", highlight=False, markup=False)
+                console.print(f"{name}: {value}", highlight=False)
 
 
 def summarize(text: str | None = TEXT_ARGUMENT, file: str | None = FILE_OPTION, as_json: bool = JSON_OPTION) -> None:
@@ -83,8 +88,9 @@ def summarize(text: str | None = TEXT_ARGUMENT, file: str | None = FILE_OPTION, 
     if as_json:
         print_json(summary)
     else:
-        console.print("Excerpt:" if summary.is_excerpt else "Summary:", style="bold")
-        console.print(summary.text or summary.notice or "", highlight=False, markup=False)
+        if summary.text:
+            console.print("Excerpt:" if summary.is_excerpt else "Summary:", style="bold")
+        console.print(summary.text or summary.notice or "No summary.", highlight=False)
 
 
 def mask(
@@ -98,7 +104,7 @@ def mask(
 
     settings = read_settings()
     if jsonl is None:
-        console.print(Masker(settings.masking).mask(read_text(text, file)).text, highlight=False, markup=False, soft_wrap=True)
+        console.print(Masker(settings.masking).mask(read_text(text, file)).text, highlight=False, soft_wrap=True)
         return
     if json_out is None:
         raise UserError("--jsonl needs --json OUT: the file to write")
@@ -106,11 +112,13 @@ def mask(
 
 
 def mask_file(masker: "Masker", source: Path, target: Path) -> None:
-    """Mask a JSON Lines file; a line that cannot be masked gets `masked: null` and an `error`, never its text. Raises UserError."""
+    """Mask a JSON Lines file into another; a line that cannot be masked gets `masked: null` and an `error`, never its text. Raises UserError."""
     from bot.jsonl import read_jsonl
     from bot.masking import MaskingError, PlaceholderMap
 
-    with target.open("w", encoding="utf-8") as out:
+    if source.exists() and target.exists() and source.samefile(target):
+        raise UserError(f"{target} would be read and written at once: name another file with --json")
+    with open_replacing(target) as out:
         for row in read_jsonl(source, required=("id", "text")):
             try:
                 masked = masker.mask(row["text"], PlaceholderMap())

@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,6 +28,7 @@ from bot.demo.privacy import check_masking
 from bot.demo.report import build_report, print_report
 from bot.engine.protocol import Priority, ScoreRequest
 from bot.errors import UserError
+from bot.settings import CONFIG_FILE, CONFIG_VARIABLE, ENV_PREFIX
 from bot.tasks.labels import render_label_set
 from bot.types import BASE, RunInfo
 from db.queries.examples import iterate_examples
@@ -59,14 +60,14 @@ class Timings:
 
 def run_demo(*, n_stream: int, n_unseen: int = N_UNSEEN) -> dict[str, Any]:
     """Run the demo in `<home>/demo` and return the report's figures. Raises UserError where a step does not come to its end."""
-    home = read_settings().home / DEMO_FOLDER
+    home = (Path(os.environ.get("UNDERSTUDY_HOME") or ".understudy") / DEMO_FOLDER).resolve()
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
+    (home / CONFIG_FILE).touch()
     # The training process is a child and finds the demo's folder and database the same way as this process: in the environment.
-    os.environ["UNDERSTUDY_HOME"] = str(home)
-    os.environ.pop("UNDERSTUDY_DATABASE_URL", None)
-    os.environ.setdefault("UNDERSTUDY_BLIND_SHARE", "0.02")
-    os.environ.setdefault("UNDERSTUDY_LOG_LEVEL", "warning")
+    own = build_demo_environment(os.environ, home)
+    os.environ.clear()
+    os.environ.update(own)
     _reuse_models(home)
     app = App(read_settings(), with_plugins=False)
     report = asyncio.run(_run(app, n_stream=n_stream, n_unseen=n_unseen, home=home))
@@ -76,11 +77,31 @@ def run_demo(*, n_stream: int, n_unseen: int = N_UNSEEN) -> dict[str, Any]:
     return report
 
 
+def build_demo_environment(environ: Mapping[str, str], home: Path) -> dict[str, str]:
+    """Return an environment in which no setting of an installation counts: the demo must never touch its database."""
+    # How much is logged changes nothing of what the demo does, and is wanted to look into a fault.
+    level = environ.get("UNDERSTUDY_LOG_LEVEL", "warning")
+    return {
+        **{name: value for name, value in environ.items() if not name.startswith(ENV_PREFIX)},
+        CONFIG_VARIABLE: str(home / CONFIG_FILE),
+        "UNDERSTUDY_HOME": str(home),
+        "UNDERSTUDY_DATABASE_URL": f"sqlite:///{home / 'understudy.db'}",
+        "UNDERSTUDY_LOG_LEVEL": level,
+    }
+
+
 def _reuse_models(home: Path) -> None:
     """Share the model file that set-up or `serve` has written already, instead of writing it again."""
     models = home.parent / "models"
     if models.is_dir():
-        shutil.copytree(models, home / "models", copy_function=os.link)
+        shutil.copytree(models, home / "models", copy_function=_link_or_copy)
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without hard links
+        shutil.copy2(source, target)
 
 
 async def _run(app: App, *, n_stream: int, n_unseen: int, home: Path) -> dict[str, Any]:
@@ -120,7 +141,7 @@ async def _run(app: App, *, n_stream: int, n_unseen: int, home: Path) -> dict[st
 async def _each(title: str, items: Sequence[T], work: Callable[[T], Awaitable[object]]) -> None:
     """Work through items with `CONCURRENCY` clients and a progress bar."""
     queue = list(reversed(items))
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console) as progress:
         bar = progress.add_task(title, total=len(items))
 
@@ -147,7 +168,12 @@ async def _work_dialogues(app: App) -> Tally:
 async def _follow(app: App, task: TaskKind, on_change: Callable[[RunInfo], None] | None = None) -> RunInfo:
     """Start a run and follow it to its verdict."""
     run = await app.bot.manager.start_run(task, actor="demo-manager", trigger=RunTrigger.DEMO)
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:>3.0f}%"), TimeElapsedColumn())
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=console) as progress:
         bar = progress.add_task(f"Retrain {task.value}", total=1.0)
         async for seen in app.bot.manager.follow_run(run.run_id):

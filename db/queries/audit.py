@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
+from db.queries.common import bound
 from db.tables import Audit
 
 

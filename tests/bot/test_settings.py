@@ -76,3 +76,16 @@ def test_secrets_do_not_show(monkeypatch):
 def test_every_setting_has_a_description():
     assert {name for name in get_env_names() if name.startswith("UNDERSTUDY_")}
     assert [name for name, field in Settings.model_fields.items() if not field.description] == []
+
+
+def test_a_settings_file_that_is_a_folder_is_one_sentence(tmp_path):
+    (tmp_path / "understudy.toml").mkdir()
+    with pytest.raises(SettingsError, match=r"cannot read the settings file understudy\.toml: Is a directory"):
+        load_settings()
+
+
+def test_a_home_folder_that_is_a_file_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "home").write_text("")
+    monkeypatch.setenv("UNDERSTUDY_HOME", "home")
+    with pytest.raises(SettingsError, match="home is a file: set UNDERSTUDY_HOME"):
+        load_settings()

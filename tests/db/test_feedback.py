@@ -164,3 +164,37 @@ def test_refused_feedback_stores_nothing(db_engine):
             add_feedback(session, kind=OVERRIDE)
         assert session.exec(select(FeedbackRow)).all() == []
         assert session.exec(select(Example)).all() == []
+
+
+def test_correction_reaches_the_feedback_on_an_earlier_inference_of_the_ticket(db_engine):
+    with transaction(db_engine) as session:
+        ticket = add_ticket(session)
+        first = add_feedback(session, add_inference(session, ticket), kind=ACCEPT)
+        on_summary = add_feedback(session, add_inference(session, ticket, task=SUMMARY))
+        elsewhere = add_feedback(session)
+        later = add_inference(session, ticket, label="hardware")
+        second = add_feedback(session, later, kind=OVERRIDE, value="refund")
+    with transaction(db_engine) as session:
+        targets = [row.target for row in examples.iterate_examples(session, CLASSIFICATION)]
+        latest = feedback.latest_decisions(session, [ticket.id], task=CLASSIFICATION)
+        replaced = [row.subject_id for row in audit.list_audit(session, action=feedback.ACTION_REPLACED)]
+        assert examples.get_example(session, first.example_id).is_withdrawn
+        assert not examples.get_example(session, on_summary.example_id).is_withdrawn
+        assert feedback.get_feedback(session, inference_id=first.feedback.inference_id) is None
+        assert feedback.get_feedback(session, inference_id=later.id).id == second.feedback.id
+    assert second.replaced_id == first.feedback.id
+    assert replaced == [str(first.feedback.id)]
+    assert latest[ticket.id].id == second.feedback.id
+    assert targets == [elsewhere.feedback.value, "refund"]
+
+
+def test_accepted_label_stays_what_it_was_when_the_ticket_is_classified_anew(db_engine):
+    with transaction(db_engine) as session:
+        ticket = add_ticket(session)
+        label = add_feedback(session, add_inference(session, ticket, label="billing"))
+        summary = add_feedback(session, add_inference(session, ticket, task=SUMMARY))
+        add_inference(session, ticket, label="hardware")
+    with transaction(db_engine) as session:
+        latest = feedback.latest_decisions(session, [ticket.id], task=CLASSIFICATION)
+    assert (latest[ticket.id].id, latest[ticket.id].value) == (label.feedback.id, "billing")
+    assert summary.feedback.value is None

@@ -60,6 +60,17 @@ def test_different_clicks_on_one_inference_at_once_leave_one_that_counts(run_tog
         assert [row.feedback_id for row in examples.iterate_examples(session, CLASSIFICATION)] == [counting[0].id]
 
 
+def test_clicks_on_different_inferences_of_one_ticket_at_once_leave_one_that_counts(run_together, db_url, db_engine):
+    with transaction(db_engine) as session:
+        ticket = add_ticket(session)
+        ids = [add_inference(session, ticket).id for _ in range(N_PROCESSES)]
+    run_together(db_url, "record_click", [(inference_id, f"click {inference_id}") for inference_id in ids])
+    with transaction(db_engine) as session:
+        counting = [row for row in session.exec(select(FeedbackRow)) if row.replaced_by_id is None]
+        assert len(counting) == 1
+        assert [row.feedback_id for row in examples.iterate_examples(session, CLASSIFICATION)] == [counting[0].id]
+
+
 def test_same_ticket_from_all_processes_is_one_row(run_together, db_url, db_engine):
     ids = run_together(db_url, "upsert", [(f"text {number}",) for number in range(N_PROCESSES)])
     assert len(set(ids)) == 1

@@ -157,11 +157,10 @@ def test_overview_counts_what_counts(db_engine):
 
 def test_timeline_has_full_points_oldest_first_and_keeps_the_newest(db_engine):
     with transaction(db_engine) as session:
-        ticket = add_ticket(session)
         made = []
         for number in range(11):
             kind = FeedbackKind.ACCEPT if number in (0, 3, 4, 6, 7, 8) else FeedbackKind.OVERRIDE
-            inference = add_inference(session, ticket, adapter_digest=f"adapter {number}")
+            inference = add_inference(session, adapter_digest=f"adapter {number}")
             made.append(
                 add_feedback(session, inference, kind=kind, value="x" if kind is FeedbackKind.OVERRIDE else None).feedback
             )

@@ -5,7 +5,7 @@ import sqlite3
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import event, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, StatementError
 from sqlmodel import Session, select
 
@@ -14,11 +14,12 @@ from db.errors import (
     DatabaseBusyError,
     DatabaseDownError,
     DatabaseError,
+    DatabaseFileError,
     DatabaseRefusedError,
     DatabaseUrlError,
     InvalidValueError,
 )
-from db.queries import audit, state
+from db.queries import audit, inferences, state
 from db.session import build_db_engine, is_postgres, retry_transaction, transaction
 from db.tables import Audit, Inference, Lease
 from db.types import ModelKind, TaskKind
@@ -258,6 +259,65 @@ def test_sqlite_path_that_is_a_folder_raises_down(tmp_path):
     with pytest.raises(DatabaseDownError, match="cannot be opened"), transaction(engine):
         pass
     engine.dispose()
+
+
+def test_file_that_is_no_database_says_what_to_do(tmp_path):
+    path = tmp_path / "x.db"
+    path.write_text("a letter, not a database " * 100)
+    engine = build_db_engine(f"sqlite:///{path}")
+    with pytest.raises(DatabaseFileError, match=r"x\.db is not an SQLite database: move it away or change"), transaction(engine):
+        pass
+    engine.dispose()
+
+
+def test_full_disk_says_what_to_do(sqlite_engine):
+    def fill():
+        with transaction(sqlite_engine) as session:
+            session.connection().exec_driver_sql("PRAGMA max_page_count=1")
+            state.set_state(session, "k", value={"text": "x" * 100_000})
+
+    with pytest.raises(DatabaseFileError, match="cannot grow: free space"):
+        fill()
+
+
+def test_file_that_may_only_be_read_says_what_to_do(sqlite_engine):
+    engine = build_db_engine(f"sqlite:///file:{sqlite_engine.url.database}?mode=ro&uri=true")
+    with pytest.raises(DatabaseFileError, match="make it and its folder writable"), transaction(engine) as session:
+        state.set_state(session, "k", value={})
+    engine.dispose()
+
+
+@pytest.mark.parametrize(("code", "advice"), [(10, "check the disk"), (266, "check the disk"), (11, "restore a backup")])
+def test_broken_disk_and_damaged_file_say_what_to_do(sqlite_engine, code, advice):
+    def fail(*_args):
+        error = sqlite3.OperationalError("driver's words")
+        error.sqlite_errorcode = code
+        raise error
+
+    sqlite_engine.dispose()  # the next use connects anew
+    event.listen(sqlite_engine, "connect", fail)
+    with pytest.raises(DatabaseFileError, match=advice), transaction(sqlite_engine):
+        pass
+
+
+def test_error_text_does_not_show_what_the_row_holds(db_engine):
+    def store_orphan():
+        with transaction(db_engine) as session:
+            inferences.record_inference(
+                session,
+                ticket_id=77,
+                task=TaskKind.SUMMARY,
+                model_kind=ModelKind.ENCODER,
+                base_digest="b",
+                adapter_digest="",
+                prompt_version="1",
+                latency_ms=1,
+                output={"text": "what the customer wrote"},
+            )
+
+    with pytest.raises(IntegrityError, match="parameters hidden") as caught:
+        store_orphan()
+    assert "customer" not in str(caught.value)
 
 
 def test_missing_driver_says_what_to_install(monkeypatch):

@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import event
 
 from db.errors import RowNotFoundError
 from db.queries import tickets
@@ -84,3 +85,23 @@ def test_purge_deletes_what_has_expired_and_nothing_else(db_engine):
         assert tickets.purge_expired_vault(session, at=AT) == 1
         assert tickets.get_vault(session, old.id, at=AT - timedelta(days=1)) is None
         assert tickets.get_vault(session, new.id, at=AT) == b"new"
+
+
+@pytest.mark.parametrize("number", [2**31, 2**63, 10**30, -1, -(2**63) - 1])
+def test_id_that_no_row_can_have_is_not_found_and_pages_end(db_engine, number):
+    with transaction(db_engine) as session:
+        ticket = add_ticket(session)
+        with pytest.raises(RowNotFoundError, match=f"there is no ticket {number}"):
+            tickets.get_ticket(session, number)
+        everything = [ticket] if number > 0 else []
+        assert tickets.list_tickets(session, before_id=number) == everything
+        assert tickets.list_tickets(session, limit=number) == everything
+
+
+def test_purge_is_one_statement(db_engine):
+    statements = []
+    with transaction(db_engine) as session:
+        tickets.put_vault(session, ticket_id=add_ticket(session).id, ciphertext=b"old", expires_at=AT)
+        event.listen(db_engine, "before_cursor_execute", lambda _c, _k, statement, *_: statements.append(statement))
+        assert tickets.purge_expired_vault(session) == 1
+    assert [statement.split()[0] for statement in statements] == ["DELETE"]

@@ -4,7 +4,7 @@ from importlib.metadata import EntryPoint
 import pytest
 
 from bot import plugin_host
-from bot.plugin_host import PluginError, PluginHost, PluginStatus, find_specs
+from bot.plugin_host import PluginError, PluginHost, PluginStatus, find_specs, get_plugin_env_names
 from bot.testing import FakeBot
 
 
@@ -32,6 +32,7 @@ def build(*names: str) -> PluginHost:
         (["good", "good"], [entry("good")], "enabled twice"),
         (["mine"], [entry("mine", "wrong_name")], "calls itself 'other'"),
         (["old_version"], [entry("old_version")], "speaks plugin API 0"),
+        (["gone"], [entry("gone")], r"'gone' cannot be loaded \(AttributeError\)"),
         (["not_a_spec"], [entry("not_a_spec")], "not a PluginSpec"),
     ],
 )
@@ -73,3 +74,40 @@ async def test_a_plugin_that_hangs_in_stop_is_left_behind_after_the_time_limit(m
     await host.stop()
     assert host.get_states()["hangs"] == (PluginStatus.FAILED, "TimeoutError in stop")
     assert host.get_states()["good"][0] is PluginStatus.STOPPED
+
+
+def test_a_plugin_that_fails_when_built_is_named_without_the_text_of_its_error():
+    with pytest.raises(PluginError, match=r"'raises_in_init' cannot be built \(ValueError\)") as caught:
+        build("raises_in_init")
+    assert "s3cret-value" not in str(caught.value)
+
+
+def test_a_list_that_is_not_json_is_a_wrong_setting(monkeypatch):
+    monkeypatch.setenv("BROKENTEST_CHANNELS", "s3cret-value")
+    with pytest.raises(PluginError, match=r"'needs_list' has a wrong setting.*channels.*as JSON") as caught:
+        build("needs_list")
+    assert "s3cret-value" not in str(caught.value)
+
+
+def test_an_installed_plugin_that_cannot_be_loaded_breaks_nothing_while_it_is_not_enabled(monkeypatch):
+    monkeypatch.setenv("UNDERSTUDY_GONE_TOKEN", "x")
+    names = get_plugin_env_names([entry("gone"), entry("needs_secret")])
+    assert names == {"UNDERSTUDY_GONE_TOKEN", "BROKENTEST_API_KEY", "BROKENTEST_RETRIES"}
+
+
+async def test_a_plugin_that_hangs_in_start_is_stopped_and_marked_after_the_time_limit(monkeypatch, caplog):
+    caplog.set_level(logging.ERROR, logger=plugin_host.__name__)
+    monkeypatch.setattr(plugin_host, "START_TIMEOUT_S", 0.05)
+    host = build("hangs_in_start", "good")
+    await host.start()
+    assert host.get_states()["hangs_in_start"] == (PluginStatus.FAILED, "TimeoutError in start")
+    assert host.get_states()["good"][0] is PluginStatus.RUNNING
+    assert host.plugins[0].plugin.events == ["start", "stop"]
+    await host.stop()
+    assert host.plugins[0].plugin.events == ["start", "stop"]
+
+
+async def test_the_text_of_a_plugins_error_is_not_logged(caplog):
+    await build("raises").start()
+    assert "no route to the helpdesk" not in caplog.text
+    assert "RuntimeError" in caplog.text

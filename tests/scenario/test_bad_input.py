@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -147,3 +148,50 @@ def test_imported_tickets_become_masked_examples_once(prepared: Path):
     exported = [json.loads(line) for line in (prepared / "out.jsonl").read_text().splitlines()]
     assert [(row["label"], row["split"]) for row in exported] == [("Hardware", None), ("Access", None), ("Hardware", "golden")]
     assert "maria@example.com" not in (prepared / "out.jsonl").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("rows.csv", "text,label\nmy printer,Hardware\n,Hardware\n", "line 3: the field 'text' is empty"),
+        ("rows.csv", "label,text\nHardware\n", "line 2: the field 'text' is empty"),
+        ("rows.jsonl", '\n{"text": " ", "label": "Hardware"}\n', "line 2: the field 'text' is empty"),
+    ],
+)
+def test_a_row_without_text_imports_nothing(prepared: Path, name: str, content: str, said: str):
+    (prepared / name).write_text(content)
+    expect(prepared, said, "import", str(prepared / name))
+    assert not (prepared / "understudy.db").exists()
+
+
+def test_a_vault_key_that_is_none_is_found_by_check(prepared: Path):
+    expect(prepared, "vault key 1 is not a Fernet key", "check", UNDERSTUDY_VAULT_KEY="short")
+
+
+def test_an_export_that_cannot_be_written(prepared: Path):
+    expect(prepared, "cannot write", "export", str(prepared / "absent" / "out.jsonl"))
+
+
+def test_a_model_that_does_not_load_stops_serve_in_one_sentence(prepared: Path):
+    model = next((prepared / "models").glob("*.gguf"))
+    content = model.read_bytes()
+    assert b"blk.0.attn_q.weight" in content
+    (prepared / "wrong.gguf").write_bytes(content.replace(b"blk.0.attn_q.weight", b"blk.0.attn_z.weight", 1))
+    own = {"UNDERSTUDY_MODEL_ALLOW_UNAPPROVED": "true", "UNDERSTUDY_LOG_LEVEL": "error"}
+    expect(prepared, "wrong.gguf", "serve", "--port", "0", UNDERSTUDY_MODEL_SUMMARY=str(prepared / "wrong.gguf"), **own)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_serve_cleanly(prepared: Path, number: signal.Signals):
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("UNDERSTUDY_")}
+    own = {"UNDERSTUDY_HOME": str(prepared), "UNDERSTUDY_SAMPLE_TICKETS": "false", "UNDERSTUDY_TRAINING_DAEMON": "external"}
+    command = [sys.executable, "-m", "bot", "serve", "--port", "0"]
+    with subprocess.Popen(
+        command, env={**clean, **own}, cwd=prepared, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert "Understudy serves at http://127.0.0.1:" in process.stdout.readline()
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    assert "Traceback" not in said

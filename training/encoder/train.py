@@ -45,8 +45,9 @@ from training.export import ExportError, export_lora
 from training.qlora import add_lora, build_lora_config, find_linears, get_lora_state
 
 BUNDLE_DIR: Final = "bundle"
-FIRST_SHARE: Final = 0.75
+FIRST_SHARE: Final = 0.4
 """Part of `max_seconds` after which the first stage ends."""
+WORTH_LEARNING: Final = 0.1
 REFIT_INVERSE_STRENGTH: Final = 100.0
 MIN_AGREEMENT: Final = 0.99
 """Cosine that served and trained embeddings must at least have; measured 0.9995."""
@@ -127,8 +128,8 @@ def _plan(job: _Run) -> list[Stage]:
     """Return the stages: without the held-out rows first; then, calibration fitted on these, the same anew with all rows."""
     prepared = job.prepared
     first = Stage("training", tuple(prepared.learnt.tolist()), choose_epochs(len(prepared.learnt), job.settings))
-    if len(prepared.held_out) == 0:
-        return [first]
+    if len(prepared.held_out) < WORTH_LEARNING * len(prepared.texts):
+        return [first]  # nothing, or so little of so many that the head alone may learn from it
     return [first, Stage("training on all", tuple(range(len(prepared.texts))), first.epochs)]
 
 

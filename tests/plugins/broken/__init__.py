@@ -36,6 +36,22 @@ class RaisesInStart(Good):
         raise RuntimeError("no route to the helpdesk")
 
 
+class HangsInStart(Good):
+    async def start(self) -> None:
+        self.events.append("start")
+        await asyncio.sleep(3600)
+
+
+class RaisesInInit(Good):
+    def __init__(self, bot: Bot, settings: BaseModel) -> None:
+        raise ValueError("token s3cret-value is not valid")
+
+
+class NeedsList(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="BROKENTEST_")
+    channels: list[str] = []
+
+
 class HangsInStop(Good):
     async def stop(self) -> None:
         await asyncio.sleep(3600)
@@ -53,4 +69,7 @@ needs_secret = PluginSpec(name="needs_secret", settings_type=NeedsSecret, create
 raises = PluginSpec(name="raises", settings_type=NoSettings, create=RaisesInStart)
 hangs = PluginSpec(name="hangs", settings_type=NoSettings, create=HangsInStop)
 sync_start = PluginSpec(name="sync_start", settings_type=NoSettings, create=SyncStart)
+hangs_in_start = PluginSpec(name="hangs_in_start", settings_type=NoSettings, create=HangsInStart)
+raises_in_init = PluginSpec(name="raises_in_init", settings_type=NoSettings, create=RaisesInInit)
+needs_list = PluginSpec(name="needs_list", settings_type=NeedsList, create=Good)
 not_a_spec = "a string"
