@@ -9,7 +9,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -23,12 +23,13 @@ from bot.cli.common import read_settings
 from bot.cli.output import console, write_json
 from bot.data import DemoTicket, load_demo_dialogues, load_demo_tickets
 from bot.demo.agents import SimulatedAgent, Tally
+from bot.demo.folder import build_demo_environment, reuse_models
 from bot.demo.live import LiveLoad, count_wrong
 from bot.demo.privacy import check_masking
 from bot.demo.report import build_report, print_report
 from bot.engine.protocol import Priority, ScoreRequest
 from bot.errors import UserError
-from bot.settings import CONFIG_FILE, CONFIG_VARIABLE, ENV_PREFIX
+from bot.settings import CONFIG_FILE
 from bot.tasks.labels import render_label_set
 from bot.types import BASE, RunInfo
 from db.queries.examples import iterate_examples
@@ -68,40 +69,13 @@ def run_demo(*, n_stream: int, n_unseen: int = N_UNSEEN) -> dict[str, Any]:
     own = build_demo_environment(os.environ, home)
     os.environ.clear()
     os.environ.update(own)
-    _reuse_models(home)
+    reuse_models(home)
     app = App(read_settings(), with_plugins=False)
     report = asyncio.run(_run(app, n_stream=n_stream, n_unseen=n_unseen, home=home))
     write_json(home / "report.json", report)
     _draw(home)
     print_report(report, home)
     return report
-
-
-def build_demo_environment(environ: Mapping[str, str], home: Path) -> dict[str, str]:
-    """Return an environment in which no setting of an installation counts: the demo must never touch its database."""
-    # How much is logged changes nothing of what the demo does, and is wanted to look into a fault.
-    level = environ.get("UNDERSTUDY_LOG_LEVEL", "warning")
-    return {
-        **{name: value for name, value in environ.items() if not name.startswith(ENV_PREFIX)},
-        CONFIG_VARIABLE: str(home / CONFIG_FILE),
-        "UNDERSTUDY_HOME": str(home),
-        "UNDERSTUDY_DATABASE_URL": f"sqlite:///{home / 'understudy.db'}",
-        "UNDERSTUDY_LOG_LEVEL": level,
-    }
-
-
-def _reuse_models(home: Path) -> None:
-    """Share the model file that set-up or `serve` has written already, instead of writing it again."""
-    models = home.parent / "models"
-    if models.is_dir():
-        shutil.copytree(models, home / "models", copy_function=_link_or_copy)
-
-
-def _link_or_copy(source: str, target: str) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # another file system, or one without hard links
-        shutil.copy2(source, target)
 
 
 async def _run(app: App, *, n_stream: int, n_unseen: int, home: Path) -> dict[str, Any]:

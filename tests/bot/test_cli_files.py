@@ -6,7 +6,8 @@ from bot.cli.main import describe_unknown
 from bot.cli.output import console, open_replacing, print_table
 from bot.cli.serve import bind
 from bot.cli.tickets import mask_file, read_text
-from bot.demo.run import build_demo_environment
+from bot.demo import folder
+from bot.demo.folder import build_demo_environment
 from bot.errors import UserError
 from bot.jsonl import read_jsonl, read_numbered
 
@@ -141,13 +142,11 @@ def test_the_demo_takes_over_nothing_of_an_installation(tmp_path):
 
 
 def test_models_are_copied_where_they_cannot_be_linked(tmp_path, monkeypatch):
-    from bot.demo import run
-
     def refuse(*_: object) -> None:
         raise OSError(18, "Invalid cross-device link")
 
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "a.gguf").write_text("a")
-    monkeypatch.setattr(run.os, "link", refuse)
-    run._reuse_models(tmp_path / "demo")
+    monkeypatch.setattr(folder.os, "link", refuse)
+    folder.reuse_models(tmp_path / "demo")
     assert (tmp_path / "demo" / "models" / "a.gguf").read_text() == "a"
