@@ -159,7 +159,7 @@ def _check_calibration(contest: Contest, settings: TrainingSettings) -> Check:
     confidence = contest.candidate.confidence
     error = compute_ece(confidence, is_right(contest.candidate, contest.gold))
     before = compute_ece(contest.live.confidence, is_right(contest.live, contest.gold))
-    bound = max(settings.gate_max_ece, compute_chance_ece(confidence, seed=settings.seed))
+    bound = compute_chance_ece(confidence, seed=settings.seed, tolerance=settings.gate_max_ece)
     is_passed = error <= bound or error < before
     held = (
         "its confidence can be believed" if error <= bound else f"its confidence misleads less than that of {contest.live_name}"

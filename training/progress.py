@@ -23,9 +23,12 @@ TOTAL = 1000
 SHARES = {
     "preparing": (0.0, 0.05),
     "reading summaries": (0.05, 0.86),
-    "training": (0.05, 0.65),
-    "calibrating": (0.65, 0.7),
-    "training on all": (0.7, 0.82),
+    "trial 1 of 1": (0.05, 0.43),
+    "trial 1 of 2": (0.05, 0.24),
+    "trial 2 of 2": (0.24, 0.43),
+    "training on all": (0.43, 0.82),
+    "training": (0.05, 0.7),
+    "calibrating": (0.7, 0.82),
     "fitting the head": (0.82, 0.86),
     "evaluating": (0.86, 0.99),
     "deciding": (0.99, 1.0),
@@ -82,7 +85,7 @@ class Progress:
 
     def report(self, phase: str, step: int, total_steps: int, *, loss: float | None = None, message: str | None = None) -> None:
         """Say where the run is. Raises RunCancelledError, RunStoppedError or LeaseLostError where it has to end here."""
-        if loss is not None:
+        if loss is not None and not phase.startswith("trial"):  # a trial run is thrown away; the curve is that of what is served
             self.curves.add("loss", step, loss)
         self._check_lease()
         if self._stop.is_set():

@@ -77,14 +77,24 @@ def compute_reliability(confidence: FloatArray, is_correct: BoolArray, *, n_bins
     return [[float(confidence[rows].mean()), float(is_correct[rows].mean()), float(rows.sum())] for rows in found if rows.any()]
 
 
-def compute_chance_ece(confidence: FloatArray, *, seed: int, quantile: float = 0.995, n_draws: int = 2_000) -> float:
-    """Return the calibration error that perfectly calibrated answers of these confidences exceed only in 1 - `quantile` of cases."""
+def compute_chance_ece(
+    confidence: FloatArray, *, seed: int, tolerance: float = 0.0, quantile: float = 0.995, n_draws: int = 2_000
+) -> float:
+    """Return the calibration error that answers of these confidences exceed only in 1 - `quantile` of cases.
+
+    The answers are supposed to be right as often as they say, or off by `tolerance` throughout, to the side that shows more: few tickets
+    always show some error, and a tolerated one adds to it.
+    """
     ordered = np.sort(np.asarray(confidence, dtype=np.float64))
     if len(ordered) == 0:
         return 0.0
     generator = np.random.default_rng(seed)
-    draws = [compute_ece(ordered, generator.random(len(ordered)) < ordered) for _ in range(n_draws)]
-    return float(np.quantile(draws, quantile))
+    bounds = []
+    for shift in dict.fromkeys((-tolerance, tolerance)):
+        share = np.clip(ordered + shift, 0.0, 1.0)
+        draws = [compute_ece(ordered, generator.random(len(ordered)) < share) for _ in range(n_draws)]
+        bounds.append(float(np.quantile(draws, quantile)))
+    return max(bounds)
 
 
 def compute_f1(gold: IntArray, predicted: IntArray, *, label: int) -> float:

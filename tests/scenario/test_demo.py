@@ -32,7 +32,7 @@ KEYS = {
 def test_the_loop_turns_once_and_nothing_is_lost_on_the_way(tmp_path: Path, model_home: Path):
     home = make_settings(tmp_path / "home", model_home).home
     clean = {name: value for name, value in os.environ.items() if not name.startswith("UNDERSTUDY_")}
-    command = [sys.executable, "-m", "bot", "demo", "--tickets", "240", "--unseen", "300", "--json", str(tmp_path / "out.json")]
+    command = [sys.executable, "-m", "bot", "demo", "--tickets", "320", "--unseen", "300", "--json", str(tmp_path / "out.json")]
     done = subprocess.run(command, env={**clean, "UNDERSTUDY_HOME": str(home)}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "out.json").read_text())

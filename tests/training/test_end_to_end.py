@@ -95,7 +95,7 @@ def test_a_run_killed_in_training_is_taken_up_from_its_checkpoint_and_finished(m
     row = site.get_run(run_id)
     assert row.status in {RunStatus.PROMOTED, RunStatus.REJECTED}, row.error
     assert row.attempts == 2
-    first_steps = [int(step) for step in re.findall(r"training from step (\d+) of", site.get_log(run_id))]
+    first_steps = [int(step) for step in re.findall(r"trial 1 of 2 from step (\d+) of", site.get_log(run_id))]
     assert len(first_steps) == 2
     assert first_steps[0] == 1 < first_steps[1]
 

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bot.tasks.measures import compute_chance_ece, compute_ece
 from bot.training_settings import TrainingSettings
 from training.contest import Answers, Contest
 from training.gate import decide
@@ -142,6 +143,22 @@ def test_confidence_that_misleads_is_refused():
 def test_a_small_honest_test_set_is_not_refused_for_the_calibration_error_that_chance_explains():
     contest = make_contest(40, candidate=0.85, base=0.2, seed=5)
     assert "calibration" not in failed(decide(contest, settings=SETTINGS))
+
+
+def test_few_tickets_do_not_turn_a_tolerated_calibration_error_into_a_refusal():
+    generator = np.random.default_rng(0)
+    n_refused = 0
+    for _ in range(100):
+        confidence = generator.uniform(0.3, 0.95, 51)
+        is_right = generator.random(51) < confidence - 0.04  # a little boastful, but within the 0.05 that the settings allow
+        n_refused += compute_ece(confidence, is_right) > compute_chance_ece(confidence, seed=0, tolerance=0.05, n_draws=200)
+    assert n_refused <= 3
+
+
+def test_the_bound_on_calibration_comes_down_to_the_tolerated_error_where_tickets_are_many():
+    confidence = np.random.default_rng(0).uniform(0.3, 0.9, 20_000)
+    assert 0.05 < compute_chance_ece(confidence, seed=0, tolerance=0.05, n_draws=200) < 0.065
+    assert compute_chance_ece(confidence, seed=0, n_draws=200) < 0.02
 
 
 def test_a_loss_on_the_golden_set_outweighs_newer_feedback():

@@ -6,7 +6,7 @@ Knows prompts and examples; neither model nor losses. Errors never quote a text.
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -16,9 +16,9 @@ from bot.tasks.summary import build_summary_prompt, render_summary_answer, split
 from db.types import MaskedText
 from training.decoder.settings import DecoderSettings
 from training.decoder.tokens import Completion, PromptTokens, build_choice, build_text
-from training.encoder.prepare import Prepared, compute_fingerprint
+from training.encoder.prepare import Part, Prepared, compute_fingerprint
 from training.encoder.settings import EncoderSettings
-from training.encoder.types import SummaryExample, TrainExample, TrainingDataError
+from training.encoder.types import SummaryExample, TrainingDataError
 
 MIN_EXAMPLES: Final = 2
 _FREE: Final = {"threads", "checkpoint_seconds", "max_seconds", "n_ctx"}
@@ -33,24 +33,11 @@ class Prompted:
     completions: tuple[Completion, ...]
 
 
-def limit_holdout(prepared: Prepared, examples: Sequence[TrainExample], *, share: float) -> Prepared:
-    """Give back to training what was held out beyond `share` of the examples, unless it was given for validation.
-
-    The encoder's trainer learns from held-out rows in the end; a decoder's does not, so it can spare fewer.
-    """
-    used = [example for example in examples if example.weight > 0.0]
-    given = [int(row) for row in prepared.held_out if used[row].split == "validation"]
-    others = [int(row) for row in prepared.held_out if used[row].split != "validation"]
-    room = max(0, int(share * len(used)) - len(given))
-    kept = np.sort(np.array(given + others[:: max(1, len(others) // max(room, 1))][:room], np.int64))
-    return replace(prepared, held_out=kept, learnt=np.setdiff1d(np.arange(len(used)), kept))
-
-
-def check_choices(prepared: Prepared) -> None:
+def check_choices(prepared: Prepared, part: Part) -> None:
     """Raise TrainingDataError where there is nothing to choose, or too little to learn it from."""
     if len(prepared.names) < 2:
         raise TrainingDataError("a decoder needs at least two labels to choose from; add labels before training")
-    if len(prepared.learnt) < MIN_EXAMPLES:
+    if len(part.learnt) < MIN_EXAMPLES:
         raise TrainingDataError(f"training needs at least {MIN_EXAMPLES} examples; wait for more feedback or import some")
 
 
@@ -105,10 +92,12 @@ def _read(reader: PromptTokens, prefix: str, text: MaskedText | str, suffix: str
         raise TrainingDataError(str(error)) from None
 
 
-def fingerprint_choices(prepared: Prepared, choices: ChoiceSet, *, base_digest: str, settings: DecoderSettings) -> str:
+def fingerprint_choices(
+    prepared: Prepared, part: Part, *, choices: ChoiceSet, base_digest: str, settings: DecoderSettings
+) -> str:
     """Return a digest of all that decides a classification run's outcome."""
     rows = compute_fingerprint(prepared, base_digest=base_digest, settings=EncoderSettings())
-    return _hash(rows, settings, choices.prefix, choices.suffix, *choices.answers)
+    return _hash(rows, settings, choices.prefix, choices.suffix, *choices.answers, repr(part.held_out.tolist()))
 
 
 def fingerprint_summaries(prompted: Prompted, *, base_digest: str, settings: DecoderSettings) -> str:

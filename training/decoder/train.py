@@ -31,17 +31,18 @@ from training.decoder.examples import (
     check_summaries,
     fingerprint_choices,
     fingerprint_summaries,
-    limit_holdout,
     read_choices,
     read_summaries,
 )
+from training.decoder.holdout import choose_holdout
 from training.decoder.loop import Learner, run_stage
 from training.decoder.served import Served, finish_bundle
 from training.decoder.settings import DecoderSettings
 from training.decoder.tokens import PromptTokens
 from training.encoder.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from training.encoder.linear import Targets
 from training.encoder.loop import Stage, choose_precision
-from training.encoder.prepare import Prepared, prepare
+from training.encoder.prepare import prepare
 from training.encoder.settings import EncoderSettings
 from training.encoder.types import CancelledError, OnProgress, Progress, RunInfo, ShouldStop, SummaryExample, TrainExample
 from training.export import export_lora
@@ -99,15 +100,15 @@ def train_decoder(
 
     Raises TrainingDataError, CancelledError, ExportError, EngineError; other errors mean a fault. Not to be called from an event loop.
     """
-    prepared = prepare(examples, labels, EncoderSettings(holdout=settings.holdout, seed=settings.seed))
-    prepared = limit_holdout(prepared, examples, share=settings.holdout)
-    check_choices(prepared)
+    prepared = prepare(examples, labels, EncoderSettings(seed=settings.seed))
+    part = choose_holdout(prepared, examples, share=settings.holdout, seed=settings.seed)
+    check_choices(prepared, part)
     job = _start(base_gguf, settings, checkpoint_dir, on_progress, should_stop=should_stop)
     choices = build_choices(LabelSet(name="", version=run.label_set_version, labels=tuple(labels)))
     with PromptTokens(base_gguf, text_tokens=settings.train_tokens) as reader:
         prompted = read_choices(prepared, choices, reader)
-    fingerprint = fingerprint_choices(prepared, choices, base_digest=job.base_digest, settings=settings)
-    rows = tuple(prepared.learnt.tolist())
+    fingerprint = fingerprint_choices(prepared, part, choices=choices, base_digest=job.base_digest, settings=settings)
+    rows = tuple(part.learnt.tolist())
     learner = _learn(job, prompted, rows=rows, fingerprint=fingerprint)
     directory = _export(job, learner)
     manifest = _build_manifest(job, run, TaskKind.CLASSIFICATION, n_train=len(rows), labels=prepared.names)
@@ -117,12 +118,12 @@ def train_decoder(
         manifest,
         probe_texts=[_render_probe(choices.prefix, text, choices.suffix) for text in PROBE_TEXTS],
         choices=choices,
-        texts=[*PROBE_TEXTS, *(MaskedText(prepared.texts[row]) for row in prepared.held_out)],
+        texts=[*PROBE_TEXTS, *(MaskedText(prepared.texts[row]) for row in part.held_out)],
         settings=settings,
         on_step=lambda done, total: job.report("calibrating", done, total),
     )
     if served is not None:
-        _calibrate(job, learner, served, directory, prepared=prepared, choices=choices)
+        _calibrate(job, learner, served, directory, targets=prepared.targets.take(part.held_out), choices=choices)
     job.report("done", 1, 1)
     return directory
 
@@ -213,7 +214,7 @@ def _learn(job: _Run, prompted: Prompted, *, rows: tuple[int, ...], fingerprint:
     def on_step(step: int, total: int, loss: float, per_second: float) -> bool:
         nonlocal last_saved
         if time.monotonic() - last_saved >= settings.checkpoint_seconds and step < total:
-            save_checkpoint(job.directory, Checkpoint(fingerprint, _TRAINING, step, learner.state(), {}))
+            save_checkpoint(job.directory, Checkpoint(fingerprint, _TRAINING, step, learner.state()))
             last_saved = time.monotonic()
         job.report("training", step, total, loss=loss, per_second=per_second)
         return time.monotonic() - job.started < settings.max_seconds
@@ -223,7 +224,7 @@ def _learn(job: _Run, prompted: Prompted, *, rows: tuple[int, ...], fingerprint:
     run_stage(
         learner, prompted.prefix, prompted.completions, stage=stage, first_step=first_step, settings=settings, on_step=on_step
     )
-    save_checkpoint(job.directory, Checkpoint(fingerprint, _TRAINED, 0, learner.state(), {}))
+    save_checkpoint(job.directory, Checkpoint(fingerprint, _TRAINED, 0, learner.state()))
     return learner
 
 
@@ -244,13 +245,12 @@ def _export(job: _Run, learner: Learner) -> Path:
     return directory
 
 
-def _calibrate(job: _Run, learner: Learner, served: Served, directory: Path, *, prepared: Prepared, choices: ChoiceSet) -> None:
+def _calibrate(job: _Run, learner: Learner, served: Served, directory: Path, *, targets: Targets, choices: ChoiceSet) -> None:
     """Fit the calibration on the served answers; where the trained weights are the served ones, check that they agree first."""
     n = len(PROBE_TEXTS)
     if job.settings.mode != "nf4":
         with PromptTokens(job.base_path, text_tokens=job.settings.text_tokens) as reader:
             check_agreement(score_choices(learner, reader, choices, PROBE_TEXTS), served.log_probabilities[:n])
-    targets = prepared.targets.take(prepared.held_out)
     write_json(directory / CALIBRATION_FILE, fit_calibration(served.log_probabilities[n:], served.prior, targets))
 
 

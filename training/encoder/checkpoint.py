@@ -25,14 +25,13 @@ class Checkpoint:
     stage: int
     step: int
     tensors: dict[str, Tensor]
-    notes: dict[str, Any]
 
 
 def save_checkpoint(directory: Path, checkpoint: Checkpoint) -> None:
     """Write the file beside the old one and move it into its place, so that a kill at any point leaves a whole one."""
     directory.mkdir(parents=True, exist_ok=True)
     part = directory / f".{FILE}.part"
-    state = {"fingerprint": checkpoint.fingerprint, "stage": checkpoint.stage, "step": checkpoint.step, "notes": checkpoint.notes}
+    state = {"fingerprint": checkpoint.fingerprint, "stage": checkpoint.stage, "step": checkpoint.step}
     save_file(
         {name: value.detach().contiguous() for name, value in checkpoint.tensors.items()}, part, {"state": json.dumps(state)}
     )
@@ -54,4 +53,4 @@ def load_checkpoint(directory: Path, fingerprint: str) -> Checkpoint | None:
         return None  # a damaged file costs time, not the run
     if state["fingerprint"] != fingerprint:
         return None
-    return Checkpoint(fingerprint, int(state["stage"]), int(state["step"]), tensors, dict(state["notes"]))
+    return Checkpoint(fingerprint, int(state["stage"]), int(state["step"]), tensors)

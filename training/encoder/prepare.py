@@ -17,13 +17,22 @@ from training.encoder.linear import Bool, Int, Targets
 from training.encoder.settings import EncoderSettings
 from training.encoder.types import TrainExample, TrainingDataError
 
-MIN_FOR_HOLDOUT: Final = 16
+MIN_FOR_TRIALS: Final = 16
 PEAK_RATE: Final = 2e-3
 ENOUGH_PER_LABEL: Final = 30
 """Examples per label from which the full rate is used; measured, see docs/training-study.md."""
-MAX_HOLDOUT: Final = 400
 MANY: Final = 2_000
+"""Usable examples from which one held-out part is enough."""
+HELD_OUT_OF_MANY: Final = 400
 ENOUGH_GIVEN: Final = 150
+
+
+@dataclass(frozen=True)
+class Part:
+    """One trial run: the rows it learns from, and those whose answers it is calibrated on."""
+
+    learnt: Int
+    held_out: Int
 
 
 @dataclass(frozen=True)
@@ -34,10 +43,7 @@ class Prepared:
     texts: tuple[str, ...]
     targets: Targets
     is_absent: Bool
-    learnt: Int
-    """Rows that the first stage learns from."""
-    held_out: Int
-    """Rows that calibration is fitted on before they are learnt from too."""
+    parts: tuple[Part, ...]
 
 
 def prepare(examples: Sequence[TrainExample], labels: Sequence[Label], settings: EncoderSettings) -> Prepared:
@@ -65,65 +71,50 @@ def prepare(examples: Sequence[TrainExample], labels: Sequence[Label], settings:
     seen = np.unique(targets.label[~targets.is_negative])
     is_absent = ~np.isin(np.arange(len(names)), seen)
     given = np.array([example.split == "validation" for example in used], bool)
-    held_out = choose_holdout(targets, given, settings)
-    learnt = np.setdiff1d(np.arange(len(used)), held_out)
-    return Prepared(names, tuple(example.text for example in used), targets, is_absent, learnt, held_out)
+    parts = choose_parts(targets, given, settings)
+    return Prepared(names, tuple(example.text for example in used), targets, is_absent, parts)
 
 
-def choose_holdout(targets: Targets, given: Bool, settings: EncoderSettings) -> Int:
-    """Return the rows kept for calibration: those given for it, filled up from the others where they are few, label by label.
+def choose_parts(targets: Targets, given: Bool, settings: EncoderSettings) -> tuple[Part, ...]:
+    """Return the trial runs that calibration rests on; none where there are too few examples.
 
-    A label always keeps most of its examples, and at least one; "not this" examples are never held out.
+    The examples given for validation are held out where they are enough; of very many, some; otherwise each fold in turn, so that every
+    example gets an answer from a model that has not learnt from it. "Not this" examples are never held out.
     """
-    n = len(targets)
-    usable = ~targets.is_negative
-    fixed = np.flatnonzero(given & usable)
-    n_usable = int(usable.sum())
-    wanted = min(int(settings.holdout * n_usable), MAX_HOLDOUT)
-    if n_usable < MIN_FOR_HOLDOUT:
-        return np.empty(0, np.int64)
-    fixed = _leave_one(fixed, targets, usable)
-    if len(fixed) >= min(wanted, ENOUGH_GIVEN):
-        return fixed
-    left = np.bincount(targets.label[usable], minlength=int(targets.label.max()) + 1)
-    floor = np.maximum(1, np.ceil((1.0 - 1.5 * wanted / n_usable) * left)).astype(np.int64)
-    np.subtract.at(left, targets.label[fixed], 1)
-    chosen = list(fixed)
-    for row in np.random.default_rng(settings.seed).permutation(n):
-        label = targets.label[row]
-        if len(chosen) < wanted and usable[row] and not given[row] and left[label] > floor[label]:
-            chosen.append(row)
-            left[label] -= 1
-    return np.sort(np.array(chosen, np.int64))
+    everything = np.arange(len(targets))
+    usable = np.flatnonzero(~targets.is_negative)
+    if len(usable) < MIN_FOR_TRIALS:
+        return ()
+    fixed = np.intersect1d(usable, np.flatnonzero(given))
+    mixed = np.random.default_rng(settings.seed).permutation(usable)
+    if ENOUGH_GIVEN <= len(fixed) < len(usable):
+        held_out = [fixed]
+    elif len(usable) > MANY:
+        held_out = [np.sort(mixed[:HELD_OUT_OF_MANY])]
+    else:
+        by_label = mixed[np.argsort(targets.label[mixed], kind="stable")]  # dealt out in turn, each label is spread evenly
+        held_out = [np.sort(by_label[fold :: settings.folds]) for fold in range(settings.folds)]
+    return tuple(Part(np.setdiff1d(everything, rows), rows) for rows in held_out)
 
 
-def _leave_one(fixed: Int, targets: Targets, usable: Bool) -> Int:
-    """Drop from the held-out rows the first one of each label that has no other example."""
-    others = np.setdiff1d(np.flatnonzero(usable), fixed)
-    seen = set(targets.label[others].tolist())
-    kept = []
-    for row in fixed:
-        label = int(targets.label[row])
-        if label in seen:
-            kept.append(int(row))
-        seen.add(label)
-    return np.array(kept, np.int64)
-
-
-def choose_epochs(n: int, settings: EncoderSettings) -> int:
-    """Return how often `n` examples are gone through: more often where they are few."""
-    if settings.epochs is not None:
-        return settings.epochs
-    return int(np.clip(round(1600 / max(n, 1)), 3 if n < MANY else 2, 10))
+def _compute_gentleness(prepared: Prepared) -> float:
+    """Return by how much steps are smaller than usual, in (0, 1]: labels with few examples are forgotten at the full rate."""
+    n_seen = max(int((~prepared.is_absent).sum()), 1)
+    return float(np.clip(len(prepared.texts) / n_seen / ENOUGH_PER_LABEL, 0.25, 1.0))
 
 
 def choose_rate(prepared: Prepared, settings: EncoderSettings) -> float:
     """Return the peak learning rate of the LoRA matrices: gentler where a label has few examples."""
-    if settings.learning_rate is not None:
-        return settings.learning_rate
-    n_seen = max(int((~prepared.is_absent).sum()), 1)
-    per_label = len(prepared.texts) / n_seen
-    return PEAK_RATE * float(np.clip(per_label / ENOUGH_PER_LABEL, 0.25, 1.0))
+    return settings.learning_rate or PEAK_RATE * _compute_gentleness(prepared)
+
+
+def choose_epochs(prepared: Prepared, settings: EncoderSettings) -> int:
+    """Return how often the examples are gone through: more often where they are few, or the steps gentle."""
+    if settings.epochs is not None:
+        return settings.epochs
+    n = len(prepared.texts)
+    epochs = float(np.clip(1600 / n, 3 if n <= MANY else 2, 10))
+    return min(round(epochs / math.sqrt(_compute_gentleness(prepared))), 10)
 
 
 def compute_fingerprint(prepared: Prepared, *, base_digest: str, settings: EncoderSettings) -> str:
@@ -132,6 +123,7 @@ def compute_fingerprint(prepared: Prepared, *, base_digest: str, settings: Encod
     hasher = hashlib.sha256(json.dumps([base_digest, prepared.names, settings.model_dump(exclude=free)]).encode())
     for text in prepared.texts:
         hasher.update(hashlib.sha256(text.encode("utf-8", "replace")).digest())
-    for array in (prepared.targets.label, prepared.targets.weight, prepared.targets.is_negative, prepared.held_out):
+    arrays = [prepared.targets.label, prepared.targets.weight, prepared.targets.is_negative]
+    for array in (*arrays, *(part.held_out for part in prepared.parts)):
         hasher.update(np.ascontiguousarray(array).tobytes())
     return hasher.hexdigest()

@@ -36,8 +36,8 @@ class EncoderSettings(BaseModel):
         default=128, ge=16, description="Tokens of one text while weights train; the middle of a longer one is left out."
     )
     text_tokens: int = Field(default=256, ge=16, description="Tokens of one text the engine reads; must be what serving uses.")
-    holdout: float = Field(
-        default=0.25, gt=0.0, lt=0.5, description="Share of the examples that calibration is fitted on, given ones counted."
+    folds: int = Field(
+        default=2, ge=2, le=10, description="Trial runs that calibration rests on, where no validation examples are given."
     )
     has_lexical_expert: bool = Field(default=True, description="Whether a TF-IDF expert may stand beside the embedding.")
     precision: Literal["auto", "fp32", "bf16"] = Field(

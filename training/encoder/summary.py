@@ -20,9 +20,9 @@ from bot.engine.turns import TurnHead, compute_features
 from bot.tasks.scoring import rouge_l, unigram_f1
 from bot.tasks.summary import MAX_EXCERPT_UNITS, Unit, split_units
 from db.types import ModelKind, TaskKind
+from training.encoder.finish import BUNDLE_DIR
 from training.encoder.served import ServedEncoder
 from training.encoder.settings import EncoderSettings
-from training.encoder.train import BUNDLE_DIR
 from training.encoder.types import (
     CancelledError,
     OnProgress,

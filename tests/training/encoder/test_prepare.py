@@ -58,46 +58,45 @@ def test_label_that_occurs_only_as_not_this_counts_as_absent():
     assert prepared.is_absent.tolist() == [False, True, True]
 
 
-def test_few_examples_hold_nothing_out():
-    assert len(prepare([*make(1), *make(1, "b")], LABELS, SETTINGS).held_out) == 0
+def get_held_out(examples, **values):
+    return [part.held_out.tolist() for part in prepare(examples, LABELS, SETTINGS.model_copy(update=values)).parts]
 
 
-def test_held_out_rows_leave_every_label_most_of_its_examples():
-    prepared = prepare([*make(80), *make(5, "b"), *make(1, "c")], LABELS, SETTINGS)
-    left = np.bincount(prepared.targets.label[prepared.learnt], minlength=3)
-    assert len(prepared.held_out) == 21
-    assert left[1] >= 3
-    assert left[2] == 1
-    assert sorted([*prepared.learnt, *prepared.held_out]) == list(range(86))
+def test_few_examples_make_no_trial():
+    assert get_held_out([*make(1), *make(1, "b")]) == []
 
 
-def test_given_validation_examples_are_the_held_out_ones():
-    prepared = prepare([*make(300), *make(160, "b", split="validation"), *make(10, "b")], LABELS, SETTINGS)
-    assert prepared.held_out.tolist() == list(range(300, 460))
+def test_every_example_is_held_out_once_and_labels_are_spread_evenly():
+    prepared = prepare([*make(80), *make(6, "b"), *make(1, "c")], LABELS, SETTINGS)
+    assert sorted(row for part in prepared.parts for row in part.held_out) == list(range(87))
+    for part in prepared.parts:
+        assert np.bincount(prepared.targets.label[part.learnt], minlength=3)[:2].tolist() == [40, 3]
+        assert set(part.learnt) | set(part.held_out) == set(range(87))
+        assert not set(part.learnt) & set(part.held_out)
 
 
-def test_validation_examples_of_a_label_without_others_are_learnt_from():
-    prepared = prepare([*make(300), *make(70, split="validation"), *make(1, "b", split="validation")], LABELS, SETTINGS)
-    assert 370 not in prepared.held_out
+def test_enough_given_validation_examples_are_the_only_held_out_ones():
+    assert get_held_out([*make(300), *make(160, "b", split="validation"), *make(10, "b")]) == [list(range(300, 460))]
 
 
-def test_not_this_examples_are_never_held_out():
+def test_too_few_given_ones_are_part_of_the_folds():
+    assert len(get_held_out([*make(60), *make(10, "b", split="validation")])) == 2
+
+
+def test_of_very_many_some_are_held_out():
+    assert [len(rows) for rows in get_held_out([*make(2500), *make(2500, "b")])] == [400]
+
+
+def test_not_this_examples_are_never_held_out_but_always_learnt_from():
     prepared = prepare([*make(50), *make(50, "b", is_negative=True)], LABELS, SETTINGS)
-    assert prepared.held_out.max() < 50
+    for part in prepared.parts:
+        assert part.held_out.max() < 50
+        assert set(range(50, 100)) <= set(part.learnt.tolist())
 
 
 def test_the_same_examples_give_the_same_parts_and_another_seed_others():
     examples = [*make(60), *make(60, "b")]
-    first, second = prepare(examples, LABELS, SETTINGS), prepare(examples, LABELS, SETTINGS)
-    other = prepare(examples, LABELS, SETTINGS.model_copy(update={"seed": 1}))
-    assert first.held_out.tolist() == second.held_out.tolist() != other.held_out.tolist()
-
-
-def test_learning_rate_is_gentler_where_labels_have_few_examples():
-    many = choose_rate(prepare([*make(200), *make(200, "b")], LABELS, SETTINGS), SETTINGS)
-    few = choose_rate(prepare([*make(8), *make(8, "b")], LABELS, SETTINGS), SETTINGS)
-    assert few < many
-    assert choose_rate(prepare(make(5), LABELS, SETTINGS), SETTINGS.model_copy(update={"learning_rate": 0.5})) == 0.5
+    assert get_held_out(examples) == get_held_out(examples) != get_held_out(examples, seed=1)
 
 
 def test_fingerprint_changes_with_data_and_recipe_but_not_with_threads():
@@ -109,9 +108,22 @@ def test_fingerprint_changes_with_data_and_recipe_but_not_with_threads():
     assert len({get(), get(make(1, "b")), get(make(1, weight=2.0)), get(learning_rate=0.5), get(seed=3)}) == 5
 
 
-def test_few_examples_are_gone_through_more_often():
-    assert choose_epochs(50, SETTINGS) > choose_epochs(300, SETTINGS) > choose_epochs(5000, SETTINGS) >= 2
-    assert choose_epochs(50, SETTINGS.model_copy(update={"epochs": 1})) == 1
+def test_learning_rate_is_gentler_where_labels_have_few_examples():
+    many = choose_rate(prepare([*make(200), *make(200, "b")], LABELS, SETTINGS), SETTINGS)
+    few = choose_rate(prepare([*make(8), *make(8, "b")], LABELS, SETTINGS), SETTINGS)
+    assert few < many
+    assert choose_rate(prepare(make(5), LABELS, SETTINGS), SETTINGS.model_copy(update={"learning_rate": 0.5})) == 0.5
+
+
+def test_few_examples_are_gone_through_more_often_and_so_are_labels_with_few():
+    def get(n, n_labels, **values):
+        labels = [Label(str(place)) for place in range(n_labels)]
+        examples = [TrainExample(MaskedText(str(place)), str(place % n_labels)) for place in range(n)]
+        return choose_epochs(prepare(examples, labels, SETTINGS), SETTINGS.model_copy(update=values))
+
+    assert get(100, 2) > get(300, 2) > get(1000, 2) > get(5000, 2) >= 2
+    assert get(1000, 100) > get(1000, 2)
+    assert get(100, 2, epochs=1) == 1
 
 
 def test_deployment_settings_override_the_recipe_only_where_set():

@@ -71,7 +71,7 @@ def test_same_seed_gives_the_same_bytes_and_another_seed_others(train, tmp_path)
     assert first[0] != get_hashes(train(examples, directory=tmp_path / "c", seed=1))[0]
 
 
-@pytest.mark.parametrize("place", [("training", 2), ("training", 7), ("training on all", 3), ("fitting the head", 40)])
+@pytest.mark.parametrize("place", [("trial 1 of 2", 2), ("trial 2 of 2", 1), ("training on all", 7), ("fitting the head", 40)])
 def test_killed_training_goes_on_to_the_same_bytes(train, tmp_path, place):
     examples = make_examples(40)
     whole = get_hashes(train(examples, directory=tmp_path / "whole"))
@@ -87,7 +87,7 @@ def test_killed_training_goes_on_to_the_same_bytes(train, tmp_path, place):
         examples, directory=tmp_path / "work", on_progress=lambda progress: seen.append((progress.phase, progress.step))
     )
     assert get_hashes(again) == whole
-    assert ("training", 1) not in seen
+    assert ("trial 1 of 2", 1) not in seen
 
 
 KILLED = """
@@ -98,7 +98,7 @@ from training.encoder.train import train_encoder
 from training.encoder.types import RunInfo
 
 def kill(progress):
-    if progress.phase == "training" and progress.step == 5:
+    if progress.phase == "trial 1 of 2" and progress.step == 5:
         os.kill(os.getpid(), signal.SIGKILL)
 
 settings = SETTINGS.model_copy(update={"checkpoint_seconds": 0.0})
@@ -120,7 +120,7 @@ def test_process_killed_by_the_system_leaves_a_checkpoint_that_is_gone_on_with(t
     seen = []
     examples = make_examples(40)
     again = train(examples, on_progress=lambda progress: seen.append((progress.phase, progress.step)))
-    assert min(step for phase, step in seen if phase == "training") == 6
+    assert min(step for phase, step in seen if phase == "trial 1 of 2") == 6
     assert get_hashes(again) == get_hashes(train(examples, directory=tmp_path / "whole"))
 
 
@@ -129,7 +129,7 @@ def test_checkpoint_of_other_data_is_not_gone_on_with(train, tmp_path):
         train(make_examples(40), should_stop=iter([False, False, False, True]).__next__, checkpoint_seconds=0.0)
     seen = []
     train(make_examples(40, seed=3), on_progress=lambda progress: seen.append((progress.phase, progress.step)))
-    assert ("training", 1) in seen
+    assert ("trial 1 of 2", 1) in seen
 
 
 def test_cancelled_training_says_so_and_keeps_its_checkpoint(train, tmp_path):
@@ -142,10 +142,10 @@ def test_cancelled_training_says_so_and_keeps_its_checkpoint(train, tmp_path):
 def test_damaged_checkpoint_is_ignored(tmp_path):
     import torch
 
-    save_checkpoint(tmp_path, Checkpoint("f", 1, 2, {"a": torch.ones(2)}, {"x": 1}))
+    save_checkpoint(tmp_path, Checkpoint("f", 1, 2, {"a": torch.ones(2)}))
     found = load_checkpoint(tmp_path, "f")
     assert found is not None
-    assert (found.stage, found.step, found.notes) == (1, 2, {"x": 1})
+    assert (found.stage, found.step, found.tensors["a"].tolist()) == (1, 2, [1.0, 1.0])
     assert load_checkpoint(tmp_path, "other") is None
     (tmp_path / FILE).write_bytes((tmp_path / FILE).read_bytes()[:20])
     assert load_checkpoint(tmp_path, "f") is None
@@ -154,7 +154,7 @@ def test_damaged_checkpoint_is_ignored(tmp_path):
 def test_progress_counts_up_with_a_loss_and_an_estimate(train):
     seen = []
     train(make_examples(40), on_progress=seen.append)
-    steps = [progress for progress in seen if progress.phase == "training"]
+    steps = [progress for progress in seen if progress.phase == "training on all"]
     assert [progress.step for progress in steps] == list(range(1, steps[0].total_steps + 1))
     assert all(progress.loss > 0 and progress.eta_s >= 0 for progress in steps)
     assert seen[-1].phase == "done"
