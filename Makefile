@@ -9,6 +9,7 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?=
 BIN := .venv/bin
 PYTEST_ARGS ?=
+BENCH_ARGS ?=
 BENCHES := engine swap masking api train
 
 .PHONY: help setup demo run test lint format pin settings clean $(addprefix bench-,$(BENCHES))
@@ -50,7 +51,7 @@ settings: setup  ## Writes docs/settings.md and deploy/env.example from the sett
 $(addprefix bench-,$(BENCHES)): bench-%: setup
 	@if [ -f benches/$*.py ]; then \
 		mkdir -p .bench; \
-		$(BIN)/python -m benches.$*; \
+		$(BIN)/python -m benches.$* $(BENCH_ARGS); \
 	else \
 		echo "bench-$*: not measured yet in this version (benches/$*.py does not exist)" >&2; \
 		exit 2; \

@@ -145,9 +145,6 @@ class AdapterWatch:
         try:
             if want is not None:
                 await engine.load(self._core.settings.adapters_dir / want.path)
-            if task is TaskKind.CLASSIFICATION:
-                # Its bulk requests would hold the old adapter until they are through, and what they embed is of no use after the swap.
-                await self._stop_rebuild()
             report = await engine.activate(task, want.digest if want else None)
         except EngineError as error:
             self._refused[task] = (digest, want.activated_at if want else None)
@@ -216,6 +213,8 @@ class AdapterWatch:
         try:
             rows = await self._core.in_db(lambda session: inferences.list_decided(session, limit=limit))
             for start in range(0, len(rows), _REBUILD_CHUNK):
+                if self._core.similar.digest != digest:
+                    return  # another adapter answers now, and its own rebuild runs
                 chunk = rows[start : start + _REBUILD_CHUNK]
                 texts = [MaskedText(row.text) for row in chunk]
                 vectors = await engine.embed(texts, task=TaskKind.CLASSIFICATION, adapter=digest)
@@ -223,6 +222,7 @@ class AdapterWatch:
                     neighbour = Neighbour(ticket_id=row.ticket_id, label=row.label, text=row.text)
                     self._core.similar.add(neighbour, vector, digest=digest, is_rebuild=True)
         except (EngineError, DatabaseError) as error:
-            logger.warning("similar tickets are incomplete: %s", error)
+            if self._core.similar.digest == digest:
+                logger.warning("similar tickets are incomplete: %s", error)
         except Exception as error:  # nobody awaits this task: what is not logged here is never seen
             logger.error("similar tickets are incomplete: unexpected %s", type(error).__name__)  # noqa: TRY400  the text may hold more

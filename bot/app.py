@@ -20,10 +20,13 @@ from bot.api.routes import health, metrics
 from bot.core import Core
 from bot.data import demo_label_set, load_sample_tickets
 from bot.engine.factory import build_engine
+from bot.engine.metrics import EngineMetricFamilies
 from bot.engine.protocol import Engine
+from bot.engine.remote.factory import build_remote_engine
 from bot.inbox import InboxReader
 from bot.manager import ManagerService, build_child_environment
 from bot.masking import Masker, Vault
+from bot.metrics import BotMetrics, HttpCounter, build_registry
 from bot.plugin_host import PluginHost, find_specs
 from bot.service import Service
 from bot.serving import ServedModel, resolve_models
@@ -87,7 +90,8 @@ class App:
                 session, version=label_set.version, name=label_set.name, content_yaml=render_label_set(label_set), actor="bot"
             )
         self.models = resolve_models(settings, self.db_engine)
-        engines = build_engines(self.models, settings)
+        self.registry = build_registry()
+        engines = build_engines(self.models, settings, EngineMetricFamilies(self.registry))
         self.core = Core(
             settings=settings,
             db_engine=self.db_engine,
@@ -97,6 +101,7 @@ class App:
             choices=build_choices(label_set),
             engines=engines,
             similar=SimilarIndex(settings.similar_index_size),
+            metrics=BotMetrics(self.registry),
         )
         self.watch = AdapterWatch(self.core)
         service = Service(self.core)
@@ -193,10 +198,31 @@ def build_vault(settings: Settings) -> Vault | None:
     return Vault.from_keys([key.strip() for key in settings.vault_key.get_secret_value().split(",") if key.strip()])
 
 
-def build_engines(models: Mapping[TaskKind, ServedModel], settings: Settings) -> dict[TaskKind, Engine]:
-    """Build one engine per distinct model file."""
-    by_path = {model.path: build_engine(model.path, settings=settings.engine) for model in models.values()}
-    return {task: by_path[model.path] for task, model in models.items()}
+def build_engines(
+    models: Mapping[TaskKind, ServedModel], settings: Settings, metrics: EngineMetricFamilies
+) -> dict[TaskKind, Engine]:
+    """Build one engine per distinct model file and server; its metrics carry the file's name, made distinct where two share it."""
+    engines: dict[ServedModel, Engine] = {}
+    names: list[str] = []
+    for model in dict.fromkeys(models.values()):
+        path, server = model.path, model.server
+        name = path.stem if path.stem not in names else f"{path.stem}-{len(names)}"
+        names.append(name)
+        bound = metrics.bind(name)
+        if server is None:
+            engines[model] = build_engine(path, settings=settings.engine, metrics=bound)
+        else:
+            engines[model] = build_remote_engine(path, server, settings=settings.engine, remote=settings.remote, metrics=bound)
+    return {task: engines[model] for task, model in models.items()}
+
+
+async def check_servers(models: Mapping[TaskKind, ServedModel], settings: Settings) -> None:
+    """Connect to every model server once. Raises EngineError where one is down, refuses the key, or serves another model."""
+    for model in dict.fromkeys(models.values()):
+        if model.server is not None:
+            engine = build_remote_engine(model.path, model.server, settings=settings.engine, remote=settings.remote)
+            await engine.start()
+            await engine.stop()
 
 
 async def add_samples(app: App) -> None:
@@ -222,8 +248,9 @@ def create_web(app: App) -> FastAPI:
     """Build the HTTP surface: health, metrics, adapters, and every plugin under /plugins/<name>. Who calls it starts and stops the app."""
     web = FastAPI(title="Understudy", docs_url=None, redoc_url=None)
     add_error_handling(web)
+    web.add_middleware(HttpCounter, metrics=app.core.metrics)
     web.include_router(health.build_router(app))
-    web.include_router(metrics.build_router())
+    web.include_router(metrics.build_router(app.registry))
     web.include_router(adapter_routes.build_router(app.bot))
     for hosted in app.host.plugins:
         if hosted.plugin.router is not None:

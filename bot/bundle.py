@@ -20,6 +20,10 @@ LEXICON_FILE = "lexicon.json"  # encoder: the terms of the lexical expert, in co
 CALIBRATION_FILE = "calibration.json"
 PROBE_FILE = "probe.json"
 MANIFEST_FILE = "manifest.json"
+PEFT_WEIGHTS_FILE = (
+    "adapter_model.safetensors"  # the same LoRA weights in PEFT's form, with its configuration: optional, for servers
+)
+PEFT_CONFIG_FILE = "adapter_config.json"  # that load adapters so (vLLM); the engine reads neither
 FORMAT = 1
 
 

@@ -16,6 +16,7 @@ from sqlmodel import Session
 
 from bot.engine.protocol import ChoiceSet, Engine
 from bot.masking import Masker, PlaceholderMap, Vault, VaultError
+from bot.metrics import BotMetrics
 from bot.plugin_api import BotError
 from bot.settings import Settings
 from bot.similar import SimilarIndex
@@ -42,6 +43,7 @@ class Core:
     choices: ChoiceSet
     engines: Mapping[TaskKind, Engine]
     similar: SimilarIndex
+    metrics: BotMetrics = field(default_factory=BotMetrics.alone)
     _locks: "WeakValueDictionary[SourceRef, asyncio.Lock]" = field(default_factory=WeakValueDictionary)
 
     def lock_ticket(self, source: SourceRef) -> asyncio.Lock:

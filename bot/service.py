@@ -5,28 +5,33 @@ The only place where a suggestion is made. Knows no plugin and no llama.cpp.
 
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from sqlmodel import Session
 
+from bot.asking import ask_scores, ask_summary
 from bot.core import Core
 from bot.decisions import FeedbackRecorder
-from bot.engine.protocol import EngineError, FloatArray, GenerateRequest, RankRequest, ScoreRequest, Scores
+from bot.engine.protocol import FloatArray, Scores
 from bot.intake import WITHHELD_NOTICE, Intake, TakenIn
 from bot.masking import PlaceholderMap, render
-from bot.plugin_api import BotError, NotFoundError
+from bot.metrics import Ending, Verb
+from bot.plugin_api import BusyError, NotFoundError
 from bot.similar import Neighbour
 from bot.tasks.classification import PROMPT_VERSION, build_fields, render_reason
-from bot.tasks.summary import SUMMARY_PROMPT_VERSION, Unit, build_excerpt, build_summary_prompt, parse_summary, split_units
+from bot.tasks.summary import SUMMARY_PROMPT_VERSION, cut_units
 from bot.types import BASE, Classification, Feedback, FeedbackReceipt, LabelScore, SimilarTicket, SourceRef, Summary, Turn
 from db.queries import inferences
 from db.queries.common import row_id
 from db.queries.state import is_paused
 from db.tables import Inference
-from db.types import MaskedText, ModelKind, TaskKind, TicketStatus
+from db.types import TaskKind, TicketStatus
 
 PAUSED_NOTICE = "No suggestion: suggestions are paused by a manager."
 EMPTY_NOTICE = "No suggestion: the ticket has no text."
+TRUNCATED_NOTICE = "Long ticket: its middle was left out."
+_ENDINGS: Mapping[str, Ending] = {WITHHELD_NOTICE: "withheld", EMPTY_NOTICE: "empty", PAUSED_NOTICE: "paused"}
 TOP_K = 5
 _REMEMBERED_EMBEDDINGS = 4096
 
@@ -42,31 +47,30 @@ class Service:
 
     async def classify(self, text: str, *, source: SourceRef, subject: str = "", turns: Sequence[Turn] = ()) -> Classification:
         """See `bot.plugin_api.Bot.classify`. An unchanged ticket under an unchanged adapter gets its earlier inference back."""
-        async with self._core.lock_ticket(source):
-            taken = await self._take(source, subject=subject, text=text, turns=turns)
-            return await self._classify(taken)
+        with self._count("classify") as ended:
+            async with self._core.lock_ticket(source):
+                taken = await self._take(source, subject=subject, text=text, turns=turns)
+                return await self._classify(taken, ended)
 
     async def _take(self, source: SourceRef, *, subject: str, text: str, turns: Sequence[Turn]) -> TakenIn:
         """Take the ticket in, or, without any text, open the stored one: masked text must never go through the masker again."""
         stored = None if text or turns or subject else await self._intake.reopen(source)
         return stored or await self._intake.take(source, subject=subject, text=text, turns=turns)
 
-    async def _classify(self, taken: TakenIn) -> Classification:
+    async def _classify(self, taken: TakenIn, ended: list[Ending]) -> Classification:
         notice = await self._find_notice(taken)
         if notice is not None:
+            ended.append(_ENDINGS[notice])
             return self._build_empty(taken, notice)
         engine = self._core.engines[TaskKind.CLASSIFICATION]
         known = await self._core.read_db(
             lambda session: self._find_known(session, taken, engine.get_active(TaskKind.CLASSIFICATION))
         )
         if known is not None:
+            ended.append("repeated")
             return self.build_card(known, taken.mapping)
         started = time.perf_counter()
-        request = ScoreRequest(task=TaskKind.CLASSIFICATION, choices=self._core.choices, text=taken.model_text)
-        try:
-            scores = await engine.score(request)
-        except EngineError as error:
-            raise BotError(f"no suggestion: {error}") from error
+        scores = await ask_scores(self._core, taken.model_text)
         latency_ms = (time.perf_counter() - started) * 1e3
         row = await self._core.in_db(lambda session: self._record_scores(session, taken, scores, latency_ms=latency_ms))
         if scores.embedding is not None:
@@ -75,24 +79,23 @@ class Service:
 
     async def summarize(self, text: str, *, source: SourceRef, subject: str = "", turns: Sequence[Turn] = ()) -> Summary:
         """See `bot.plugin_api.Bot.summarize`."""
-        async with self._core.lock_ticket(source):
-            if not (text or turns) and await self._intake.reopen(source) is None:
-                raise NotFoundError(f"{source.plugin} has no ticket {source.external_id}; send its text along")
-            taken = await self._take(source, subject=subject if text or turns else "", text=text, turns=turns)
-            return await self._summarize(taken)
+        with self._count("summarize") as ended:
+            async with self._core.lock_ticket(source):
+                if not (text or turns) and await self._intake.reopen(source) is None:
+                    raise NotFoundError(f"{source.plugin} has no ticket {source.external_id}; send its text along")
+                taken = await self._take(source, subject=subject if text or turns else "", text=text, turns=turns)
+                return await self._summarize(taken, ended)
 
-    async def _summarize(self, taken: TakenIn) -> Summary:
+    async def _summarize(self, taken: TakenIn, ended: list[Ending]) -> Summary:
         notice = await self._find_notice(taken)
         if notice is not None:
+            ended.append(_ENDINGS[notice])
             return Summary(None, taken.ticket_id, "", is_excerpt=False, adapter_digest=BASE, notice=notice)
         started = time.perf_counter()
-        units = split_units(taken.text or taken.subject, taken.turns)
-        try:
-            masked, digest, is_excerpt = await self._summarize_masked(units)
-        except EngineError as error:
-            raise BotError(f"no summary: {error}") from error
+        units, is_cut = cut_units(taken.text or taken.subject, taken.turns)
+        made = await ask_summary(self._core, units)
         latency_ms = (time.perf_counter() - started) * 1e3
-        output = {"text": masked, "units": [unit.text for unit in units], "is_excerpt": is_excerpt}
+        output = {"text": made.text, "units": [unit.text for unit in units], "is_excerpt": made.is_excerpt}
         row = await self._core.in_db(
             lambda session: inferences.record_inference(
                 session,
@@ -100,9 +103,10 @@ class Service:
                 task=TaskKind.SUMMARY,
                 model_kind=self._core.engines[TaskKind.SUMMARY].kind,
                 base_digest=self._core.engines[TaskKind.SUMMARY].base_digest,
-                adapter_digest=digest,
+                adapter_digest=made.adapter_digest,
                 prompt_version=SUMMARY_PROMPT_VERSION,
                 output=output,
+                is_truncated=is_cut or made.is_truncated,
                 latency_ms=latency_ms,
             )
         )
@@ -111,6 +115,8 @@ class Service:
     async def record_feedback(self, feedback: Feedback) -> FeedbackReceipt:
         """See `bot.plugin_api.Bot.record_feedback`."""
         recorded = await self._recorder.record(feedback)
+        if recorded.receipt.is_new:
+            self._core.metrics.count_feedback(feedback.kind.value)
         if recorded.receipt.is_new and recorded.ticket_id is not None and recorded.neighbour is None:
             self._core.similar.remove(recorded.ticket_id)
         known = self._embeddings.get(feedback.inference_id)
@@ -140,7 +146,7 @@ class Service:
             adapter_digest=row.adapter_digest,
             label_set_version=row.label_set_version,
             is_blind=row.is_blind,
-            notice="Long ticket: its middle was left out." if row.is_truncated else None,
+            notice=TRUNCATED_NOTICE if row.is_truncated else None,
         )
 
     async def _find_notice(self, taken: TakenIn) -> str | None:
@@ -207,25 +213,20 @@ class Service:
         limit = self._core.settings.similar_tickets
         return self._core.similar.search(scores.embedding, digest=scores.adapter_digest, limit=limit, without=taken.ticket_id)
 
-    async def _summarize_masked(self, units: Sequence[Unit]) -> tuple[MaskedText, str, bool]:
-        engine = self._core.engines[TaskKind.SUMMARY]
-        if engine.kind is ModelKind.ENCODER:
-            request = RankRequest(
-                task=TaskKind.SUMMARY,
-                units=tuple(unit.text for unit in units),
-                is_customer=tuple(unit.is_customer for unit in units),
-            )
-            ranking = await engine.rank(request)
-            return build_excerpt(units, ranking.scores), ranking.adapter_digest, True
-        prompt = build_summary_prompt(units)
-        pieces, digest = [], engine.get_active(TaskKind.SUMMARY)
-        stream = engine.generate(
-            GenerateRequest(task=TaskKind.SUMMARY, key=prompt.key, prefix=prompt.prefix, text=prompt.text, suffix=prompt.suffix)
-        )
-        async for chunk in stream:
-            pieces.append(chunk.text)
-            digest = chunk.adapter_digest
-        return parse_summary("".join(pieces)), digest, False
+    @contextmanager
+    def _count(self, verb: Verb) -> Iterator[list[Ending]]:
+        """Count a request by how it ended: by what was put into the list, or by the error."""
+        started = time.perf_counter()
+        ended: list[Ending] = []
+        outcome: Ending = "failed"
+        try:
+            yield ended
+            outcome = ended[-1] if ended else "answered"
+        except BusyError:
+            outcome = "refused"
+            raise
+        finally:
+            self._core.metrics.count_request(verb, outcome, seconds=time.perf_counter() - started)
 
     def _remember(self, inference_id: int, digest: str, embedding: FloatArray) -> None:
         self._embeddings[inference_id] = (digest, embedding)
@@ -241,4 +242,5 @@ def build_summary(row: Inference, mapping: PlaceholderMap) -> Summary:
         text=render(str(row.output.get("text", "")), mapping),
         is_excerpt=bool(row.output.get("is_excerpt", False)),
         adapter_digest=row.adapter_digest,
+        notice=TRUNCATED_NOTICE if row.is_truncated else None,
     )

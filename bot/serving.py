@@ -11,6 +11,7 @@ from sqlalchemy import Engine as DbEngine
 
 from bot.bundle import hash_file
 from bot.engine.protocol import ModelFileError
+from bot.engine.remote.settings import ServerChoice
 from bot.models.default import ensure_default_model
 from bot.models.licence import require_licence
 from bot.models.registry import find_model
@@ -24,10 +25,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ServedModel:
-    """A model file that may serve. `digest` is its SHA-256, hex."""
+    """A model file that may serve. `digest` is its SHA-256, hex; `server` computes with it, None for this process."""
 
     path: Path
     digest: str
+    server: ServerChoice | None = None
 
 
 def is_path(name: str) -> bool:
@@ -68,7 +70,7 @@ def resolve_models(settings: Settings, db_engine: DbEngine) -> dict[TaskKind, Se
             digests[path] = hash_file(path)
             is_allowed = settings.model.allow_unapproved or (name is not None and is_path(name))
             _check_licence(db_engine, digests[path], name=name or path.name, is_allowed=is_allowed)
-        served[task] = ServedModel(path=path, digest=digests[path])
+        served[task] = ServedModel(path=path, digest=digests[path], server=settings.remote.choose(task))
     return served
 
 

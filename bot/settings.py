@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, f
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 from pydantic_settings import SettingsError as DecodeError
 
+from bot.engine.remote.settings import RemoteSettings
 from bot.engine.settings import EngineSettings
 from bot.masking.settings import MaskingSettings
 from bot.training_settings import TrainingSettings
@@ -89,6 +90,9 @@ class Settings(BaseSettings):
     )
     model: ModelSettings = Field(default_factory=ModelSettings, description="Base models.")
     engine: EngineSettings = Field(default_factory=EngineSettings, description="The inference engine.")
+    remote: RemoteSettings = Field(
+        default_factory=RemoteSettings, description="Model servers in place of the engine in this process."
+    )
     masking: MaskingSettings = Field(default_factory=MaskingSettings, description="Masking of personal data.")
     training: TrainingSettings = Field(default_factory=TrainingSettings, description="Training runs and their schedule.")
 

@@ -73,7 +73,12 @@ def compare_baselines(labels: Path, train: Path, test: Path, *, settings: Settin
     texts = [[mask(row.text) if finds_anything(MaskedText(row.text)) else row.text for row in rows] for rows in (learn, judge)]
     gold = np.array([row.label for row in judge], dtype=np.int64)
     base_path = resolve_base(settings, TaskKind.CLASSIFICATION)
-    with ServedEncoder(base_path, text_tokens=settings.engine.text_tokens, n_threads=settings.training.threads) as served:
+    with ServedEncoder(
+        base_path,
+        text_tokens=settings.engine.text_tokens,
+        n_threads=settings.training.threads,
+        merge_limit_mib=settings.engine.merge_limit_mib,
+    ) as served:
         answers = answer_simply(
             texts[0],
             np.array([row.label for row in learn], dtype=np.int64),

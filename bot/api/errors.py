@@ -11,7 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from bot.plugin_api import BotError, ConflictError, NotFoundError
+from bot.plugin_api import BotError, BusyError, ConflictError, NotFoundError
 from db.errors import DatabaseError
 
 logger = logging.getLogger(__name__)
@@ -44,9 +44,10 @@ def add_error_handling(web: FastAPI) -> None:
     """Give known errors their status and one sentence; keep unknown ones out of the log's text."""
 
     async def refuse(_: Request, error: Exception) -> JSONResponse:
-        statuses = ((NotFoundError, 404), (ConflictError, 409), (DatabaseError, 503))
+        statuses = ((NotFoundError, 404), (ConflictError, 409), (BusyError, 429), (DatabaseError, 503))
         status = next((code for kind, code in statuses if isinstance(error, kind)), 400)
-        return JSONResponse({"error": str(error)}, status_code=status)
+        headers = {"Retry-After": str(error.retry_after_s)} if isinstance(error, BusyError) else None
+        return JSONResponse({"error": str(error)}, status_code=status, headers=headers)
 
     web.add_exception_handler(BotError, refuse)
     web.add_exception_handler(DatabaseError, refuse)

@@ -92,7 +92,7 @@ async def _serve(app: "App", listener: socket.socket) -> None:
 
 def check(as_json: bool = typer.Option(False, "--json", help="Print JSON.")) -> None:
     """Check settings, label set, database, vault key, model files, licences and plugins without serving."""
-    from bot.app import build_vault, load_labels, open_database
+    from bot.app import build_vault, check_servers, load_labels, open_database
     from bot.models.gguf_info import inspect_gguf
     from bot.plugin_host import find_specs, read_plugin_settings
     from bot.serving import resolve_models
@@ -107,10 +107,16 @@ def check(as_json: bool = typer.Option(False, "--json", help="Print JSON.")) -> 
         models = resolve_models(settings, db_engine)
     finally:
         db_engine.dispose()
+    asyncio.run(check_servers(models, settings))
     found = {
         "label_set": {"name": label_set.name, "version": label_set.version, "n_labels": len(label_set.labels)},
         "models": {
-            task.value: {"path": str(model.path), "kind": inspect_gguf(model.path).kind.value} for task, model in models.items()
+            task.value: {
+                "path": str(model.path),
+                "kind": inspect_gguf(model.path).kind.value,
+                "server": model.server.url if model.server else None,
+            }
+            for task, model in models.items()
         },
         "plugins": list(settings.plugins),
         "database": db_engine.url.render_as_string(hide_password=True),

@@ -4,12 +4,12 @@ Lives on the event loop alone, so it needs no locks; knows nothing of weights.
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from bot.bundle import Bundle
-from bot.engine.protocol import AdapterError, EngineError
+from bot.engine.protocol import AdapterError, EngineError, Priority
 from bot.types import BASE
 from db.types import TaskKind
 
@@ -19,6 +19,7 @@ class Lease:
     """One request's hold on an adapter."""
 
     task: TaskKind | None
+    priority: Priority
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -72,11 +73,13 @@ class AdapterTable:
         self._active = {}
 
     @contextmanager
-    def lease(self, task: TaskKind | None, pinned: str | None) -> Iterator[LoadedAdapter]:
+    def lease(
+        self, task: TaskKind | None, pinned: str | None, *, priority: Priority = Priority.INTERACTIVE
+    ) -> Iterator[LoadedAdapter]:
         """Resolve the adapter of a request now and hold it until the request is done, whatever becomes active meanwhile."""
         digest = pinned if pinned is not None else self.get_active(task) if task is not None else BASE
         adapter = self.get(digest)
-        lease = Lease(task)
+        lease = Lease(task, priority)
         adapter.leases.add(lease)
         try:
             yield adapter
@@ -85,7 +88,7 @@ class AdapterTable:
             lease.ended.set()
 
     def flip(self, task: TaskKind, digest: str) -> tuple[str, tuple[Lease, ...]]:
-        """Make an adapter active; returns the previous digest and the leases of that task that still run on it."""
+        """Make an adapter active; returns the previous digest and the task's interactive leases that still run on it."""
         adapter = self.get(digest)
         if adapter.bundle is not None and adapter.bundle.manifest.task != task:
             message = f"adapter {digest[:12]} was trained for {adapter.bundle.manifest.task}, not for {task}"
@@ -94,10 +97,11 @@ class AdapterTable:
         self._active[task] = digest
         if previous == digest or previous not in self._loaded:
             return previous, ()
-        return previous, tuple(lease for lease in self._loaded[previous].leases if lease.task == task)
+        running = self._loaded[previous].leases
+        return previous, tuple(lease for lease in running if lease.task == task and lease.priority == Priority.INTERACTIVE)
 
-    async def retire(self, digest: str) -> LoadedAdapter | None:
-        """Stop giving an adapter out, wait until its last request is answered, and remove it. None where it is not loaded.
+    def retire(self, digest: str) -> LoadedAdapter | None:
+        """Stop giving an adapter out; whoever holds it may end on it. None where it is not loaded, or is leaving already.
 
         Raises AdapterError where it is active or the base.
         """
@@ -111,16 +115,21 @@ class AdapterTable:
         if adapter is None or adapter.is_leaving:
             return None
         adapter.is_leaving = True
-        try:
-            await wait_ended(tuple(adapter.leases))
-        except asyncio.CancelledError:
-            adapter.is_leaving = False  # whoever asked has gone: the adapter stays usable
-            raise
-        del self._loaded[digest]
         return adapter
 
+    def keep(self, digest: str) -> bool:
+        """Give a leaving adapter out again. False where it is gone."""
+        adapter = self._loaded.get(digest)
+        if adapter is not None:
+            adapter.is_leaving = False
+        return adapter is not None
 
-async def wait_ended(leases: tuple[Lease, ...]) -> None:
+    def remove(self, digest: str) -> None:
+        """Forget an adapter that was retired and has no lease left."""
+        del self._loaded[digest]
+
+
+async def wait_ended(leases: Sequence[Lease]) -> None:
     """Wait until all these requests are done."""
     for lease in leases:
         await lease.ended.wait()

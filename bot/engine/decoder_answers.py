@@ -27,6 +27,7 @@ from bot.engine.protocol import (
     ScoreRequest,
     Scores,
 )
+from bot.engine.search import Prior
 from bot.engine.slots import DecodeJob, Piece, Prompt, Scored
 from bot.engine.worker import Worker, settle, settle_error
 from db.types import ModelKind, TaskKind
@@ -52,10 +53,17 @@ class DecoderAnswers:
         """Return the calibrated distribution over the request's choices."""
         check_choices(request.choices)
         calibration = adapter.bundle.calibration if adapter.bundle is not None else _BASE_CALIBRATION
-        scored = await self._score(request.text, request.choices, adapter.group, priority=request.priority)
         prior: FloatArray | None = None
         if calibration.prior_weight > 0:
             prior = await self._get_prior(request.choices, adapter.group)
+        scored = await self._score(
+            request.text,
+            request.choices,
+            adapter.group,
+            priority=request.priority,
+            top_k=self.runtime.label_top_k,
+            prior=None if prior is None else Prior(prior, calibration.prior_weight),
+        )
         return Scores(
             probabilities=calibrate(scored.log_probabilities, prior, calibration=calibration),
             adapter_digest=adapter.digest,
@@ -122,39 +130,44 @@ class DecoderAnswers:
         """Return, per whole prompt, the log-probabilities of fixed tokens right after it (see `choose_probe_tokens`)."""
         tokens = choose_probe_tokens(self.runtime.n_vocab)
         prompts = [Prompt("", text, "", is_trusted=True) for text in texts]
-        done = await asyncio.gather(*(self._run(prompt, group, probe_tokens=tokens) for prompt in prompts))
+        done = await asyncio.gather(
+            *(self._run(prompt, group, probe_tokens=tokens, priority=Priority.BULK) for prompt in prompts)
+        )
         return tuple(tuple(float(value) for value in scored.log_probabilities) for scored in done)
 
     async def warm(self, choices: ChoiceSet, adapter: LoadedAdapter) -> None:
-        """Read the shared prefix and compute the label prior."""
+        """Read the shared prefix and compute the label prior, behind the requests that wait."""
         check_choices(choices)
         calibration = adapter.bundle.calibration if adapter.bundle is not None else _BASE_CALIBRATION
         if adapter.bundle is not None and adapter.bundle.manifest.task != TaskKind.CLASSIFICATION:
             return
         if calibration.prior_weight > 0:
-            await self._get_prior(choices, adapter.group)
+            await self._get_prior(choices, adapter.group, priority=Priority.BULK)
         else:
-            await self._score(NULL_TICKETS[0], choices, adapter.group, priority=Priority.INTERACTIVE)
+            await self._score(NULL_TICKETS[0], choices, adapter.group, priority=Priority.BULK)
 
-    async def _get_prior(self, choices: ChoiceSet, group: str) -> FloatArray:
+    async def _get_prior(self, choices: ChoiceSet, group: str, *, priority: Priority = Priority.INTERACTIVE) -> FloatArray:
         """Return the log of the mean distribution over the null tickets; concurrent first requests share one computation."""
         key = (group, choices)
         running = self._priors.get(key)
         if running is None or (running.done() and (running.cancelled() or running.exception() is not None)):
-            running = self._priors[key] = asyncio.get_running_loop().create_task(self._build_prior(choices, group))
+            running = self._priors[key] = asyncio.get_running_loop().create_task(self._build_prior(choices, group, priority))
             running.add_done_callback(_mark_seen)
             while len(self._priors) > PRIOR_CACHE:
                 self._priors.popitem(last=False)
         self._priors.move_to_end(key)
         return await asyncio.shield(running)
 
-    async def _build_prior(self, choices: ChoiceSet, group: str) -> FloatArray:
-        done = await asyncio.gather(*(self._score(text, choices, group, priority=Priority.INTERACTIVE) for text in NULL_TICKETS))
+    async def _build_prior(self, choices: ChoiceSet, group: str, priority: Priority) -> FloatArray:
+        done = await asyncio.gather(*(self._score(text, choices, group, priority=priority) for text in NULL_TICKETS))
         mean = np.mean([np.exp(scored.log_probabilities.astype(np.float64)) for scored in done], axis=0)
         return np.asarray(np.log(np.maximum(mean, 1e-30)), np.float32)
 
-    async def _score(self, text: str, choices: ChoiceSet, group: str, *, priority: Priority) -> Scored:
-        return await self._run(Prompt(choices.prefix, text, choices.suffix), group, answers=choices.answers, priority=priority)
+    async def _score(
+        self, text: str, choices: ChoiceSet, group: str, *, priority: Priority, top_k: int = 0, prior: Prior | None = None
+    ) -> Scored:
+        prompt = Prompt(choices.prefix, text, choices.suffix)
+        return await self._run(prompt, group, answers=choices.answers, top_k=top_k, prior=prior, priority=priority)
 
     async def _run(
         self,
@@ -162,6 +175,8 @@ class DecoderAnswers:
         group: str,
         *,
         answers: tuple[str, ...] | None = None,
+        top_k: int = 0,
+        prior: Prior | None = None,
         probe_tokens: tuple[int, ...] = (),
         priority: Priority = Priority.INTERACTIVE,
     ) -> Scored:
@@ -174,6 +189,8 @@ class DecoderAnswers:
             on_error=lambda error: worker.emit(settle_error, future, error),
             on_scored=lambda scored: worker.emit(settle, future, scored),
             answers=answers,
+            top_k=top_k,
+            prior=prior,
             probe_tokens=probe_tokens,
         )
         worker.post(lambda: self.runtime.submit(job), on_error=job.on_error)

@@ -3,131 +3,131 @@
 Knows llama.cpp through `bot.engine.llama` and the order of work through `bot.engine.scheduler`; not heads, labels or requests.
 """
 
-import itertools
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 
+from bot.engine.encode_queue import Embedded, EncodeJob, EncodeQueue, Waiting
 from bot.engine.gguf_file import GGUFHead
-from bot.engine.llama import POOLING_MEAN, ContextSettings, IntArray, LlamaContext, LlamaModel, LoraAdapter
-from bot.engine.protocol import AdapterError, EngineError, FloatArray, Priority
-from bot.engine.scheduler import Item, pick_batch
+from bot.engine.lane import Lane, can_merge, open_lane, open_merged_lane
+from bot.engine.llama import POOLING_MEAN, ContextSettings, IntArray, LlamaModel, LoraAdapter
+from bot.engine.metrics import EngineMetrics
+from bot.engine.protocol import AdapterError, DeadlineError, EngineError
 from bot.engine.settings import EngineSettings
 from bot.engine.text import cut_middle, cut_text
 from bot.engine.worker import NOT_RUNNING
 from bot.types import BASE
 
-WINDOW: Final = 64
-"""Sequences of each queue that the scheduler looks at: enough to fill a batch, few enough to stay cheap under a long queue."""
 MAX_SEQUENCES: Final = 32
 """Most sequences in one batch; short ones (label names) fill a batch of 192 tokens with about that many."""
+TILE_TOKENS: Final = 64
+"""From this many tokens on llama.cpp computes attention in tiles, with 32-bit sums; below, row by row with 16-bit sums, which 8-bit weights
+turn into up to 0.01 of a probability. With quantised weights smaller batches are filled up, so that a ticket alone goes through the arithmetic
+it meets in company."""
 _FRAME_PROBE: Final = "a"
 
 
-@dataclass(frozen=True)
-class Embedded:
-    """What a job gives: unit-norm embeddings, shape (n_texts, n_embd), and how many tokens it read."""
-
-    embeddings: FloatArray
-    n_tokens: int
-    is_truncated: bool
-
-
-@dataclass(eq=False, slots=True)
-class EncodeJob:
-    """Texts of one request under one adapter's LoRA weights. The callbacks run on the owner thread, exactly one of them, once."""
-
-    texts: Sequence[str]
-    group: str
-    priority: Priority
-    on_done: Callable[[Embedded], None]
-    on_error: Callable[[EngineError], None]
-    is_cancelled: bool = False
-    n_left: int = 0
-    n_tokens: int = 0
-    is_truncated: bool = False
-    embeddings: FloatArray = field(default_factory=lambda: np.empty((0, 0), np.float32))
-
-
-@dataclass(eq=False, slots=True)
-class _Waiting:
-    item: Item
-    job: EncodeJob
-    index: int
-    tokens: IntArray
-
-
 class EncoderRuntime:
-    """Batches sequences of one LoRA group at a time. All methods run on the owner thread."""
+    """Batches sequences of one adapter's weights at a time. All methods but `open_merged` run on the owner thread.
 
-    def __init__(self, path: Path, head: GGUFHead, settings: EngineSettings) -> None:
+    Where the model is small enough each adapter is added into weights of its own (`bot.engine.merge`), which computes faster than LoRA
+    beside the base and gives a ticket the same answer alone and in a batch; else LoRA weights are set on the one base between steps.
+    """
+
+    def __init__(self, path: Path, head: GGUFHead, *, settings: EngineSettings, metrics: EngineMetrics) -> None:
         self._path = path
         self._head = head
         self._settings = settings
-        self._model: LlamaModel | None = None
-        self._context: LlamaContext | None = None
+        self._metrics = metrics
+        self._base: Lane | None = None
+        self._lanes: dict[str, Lane] = {}
         self._loras: dict[str, LoraAdapter] = {}
-        self._current: list[_Waiting] = []
-        self._queues: dict[tuple[str, Priority], deque[_Waiting]] = {}
-        self._last_served: dict[str, int] = {}
-        self._orders = itertools.count()
-        self._step = 0
+        self._current: list[Waiting] = []
+        self._queue = EncodeQueue()
         self._frame: tuple[list[int], list[int]] = ([], [])
-        self._limit = 0
+        self._limit = settings.text_tokens
+        self.is_merging = can_merge(head, limit_mib=settings.merge_limit_mib)
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """The adapters whose weights are held beside the base's."""
+        return (*self._lanes, *self._loras)
 
     def open(self) -> None:
         """Load model and context. Raises ModelFileError."""
-        settings = self._settings
-        model = self._model = LlamaModel(self._path, n_gpu_layers=settings.n_gpu_layers)
-        self._limit = min(settings.text_tokens, model.n_ctx_train or settings.text_tokens)
-        n_batch = max(settings.encoder_batch_tokens, self._limit)  # a sequence must fit whole into one batch
-        pooling = self._head.pooling_type or POOLING_MEAN
-        self._context = LlamaContext(
-            model,
-            ContextSettings(
-                n_ctx=n_batch, n_batch=n_batch, n_seq_max=MAX_SEQUENCES, n_threads=settings.n_threads, pooling_type=pooling
-            ),
-        )
+        trained = self._head.get_int("context_length")
+        self._limit = min(self._settings.text_tokens, trained or self._settings.text_tokens)
+        if self.is_merging:
+            self._base = self.open_merged(None)
+        else:
+            self._base = open_lane(self._path, settings=self._size(), n_gpu_layers=self._settings.n_gpu_layers)
+        model = self._base.model
         whole, bare = model.tokenize(_FRAME_PROBE, add_special=True), model.tokenize(_FRAME_PROBE, add_special=False)
         start = next((at for at in range(len(whole)) if whole[at : at + len(bare)] == bare), 0)
         self._frame = (whole[:start], whole[start + len(bare) :])
 
+    def open_merged(self, lora: Path | None) -> Lane:
+        """Return weights with an adapter added in, for `load_lora`; may be called on any thread. Raises AdapterError."""
+        n_gpu_layers = self._settings.n_gpu_layers
+        return open_merged_lane(self._path, self._head, lora=lora, settings=self._size(), n_gpu_layers=n_gpu_layers)
+
+    def _size(self) -> ContextSettings:
+        n_batch = max(self._settings.encoder_batch_tokens, self._limit, TILE_TOKENS)  # a sequence must fit whole into one batch
+        return ContextSettings(
+            n_ctx=n_batch,
+            n_batch=n_batch,
+            n_seq_max=MAX_SEQUENCES + 1,
+            n_threads=self._settings.n_threads,
+            pooling_type=self._head.pooling_type or POOLING_MEAN,
+        )
+
     def close(self) -> None:
-        """Free context, adapters and model."""
-        if self._context is not None:
-            self._context.close()
+        """Free contexts, adapters and models."""
+        for lane in self._lanes.values():
+            lane.close()
+        self._lanes.clear()
+        if self._base is not None:
+            self._base.context.close()
         for lora in self._loras.values():
             lora.close()
         self._loras.clear()
-        if self._model is not None:
-            self._model.close()
-        self._context = self._model = None
+        if self._base is not None:
+            self._base.close()
+        self._base = None
 
-    def load_lora(self, group: str, path: Path) -> None:
-        """Load LoRA weights under a group's name. Raises AdapterError."""
-        if group not in self._loras:
-            if self._model is None:
-                raise AdapterError(NOT_RUNNING)
-            self._loras[group] = LoraAdapter(self._model, path)
+    def load_lora(self, group: str, path: Path, *, lane: Lane | None) -> None:
+        """Take over an adapter's weights under a group's name, or load its LoRA matrices beside the base. Raises AdapterError."""
+        if self._base is None:
+            raise AdapterError(NOT_RUNNING)
+        if group in self._lanes or group in self._loras:
+            if lane is not None:
+                lane.close()
+        elif lane is not None:
+            self._lanes[group] = lane
+        else:
+            self._loras[group] = LoraAdapter(self._base.model, path)
 
     def free_lora(self, group: str) -> None:
-        """Free a group's LoRA weights; nothing of the group may be queued any more."""
+        """Free a group's weights; nothing of the group may be queued any more."""
+        self._queue.forget_group(group)
+        lane = self._lanes.pop(group, None)
+        if lane is not None:
+            lane.close()
         lora = self._loras.pop(group, None)
         if lora is not None:
-            if self._context is not None:
-                self._context.set_lora(None)
+            if self._base is not None:
+                self._base.context.set_lora(None)
             lora.close()
 
     def submit(self, job: EncodeJob) -> None:
         """Tokenise a job and queue its sequences."""
-        model = self._model
-        if job.is_cancelled or model is None:
+        if job.is_cancelled or self._base is None:
             return
-        if job.group != BASE and job.group not in self._loras:
+        model = self._base.model
+        if job.group != BASE and job.group not in self._lanes and job.group not in self._loras:
             job.on_error(EngineError(f"adapter {job.group[:12]} is not loaded; load it first"))
             return
         job.n_left = len(job.texts)
@@ -135,11 +135,8 @@ class EncoderRuntime:
         if not job.texts:
             job.on_done(Embedded(job.embeddings, 0, is_truncated=False))
             return
-        queue = self._queues.setdefault((job.group, job.priority), deque())
         for index, text in enumerate(job.texts):
-            tokens = self._tokenize(model, text, job)
-            item = Item(n_tokens=len(tokens), group=job.group, order=next(self._orders), priority=job.priority)
-            queue.append(_Waiting(item, job, index, tokens))
+            self._queue.add(job, index, self._tokenize(model, text, job))
 
     def _tokenize(self, model: LlamaModel, text: str, job: EncodeJob) -> IntArray:
         before, after = self._frame
@@ -152,41 +149,36 @@ class EncoderRuntime:
 
     def has_work(self) -> bool:
         """Whether any sequence waits."""
-        return any(self._queues.values())
+        return len(self._queue) > 0
 
     def step(self) -> None:
         """Embed one batch."""
-        self._drop_cancelled()
-        window = [waiting for queue in self._queues.values() for waiting in itertools.islice(queue, WINDOW)]
-        picked = pick_batch(
-            [waiting.item for waiting in window],
-            step=self._step,
-            last_served=self._last_served,
-            budget_tokens=self._settings.encoder_batch_tokens,
-            max_items=MAX_SEQUENCES,
-        )
-        if not picked:
+        self._drop_gone()
+        batch = self._current = self._queue.take_batch(budget_tokens=self._settings.encoder_batch_tokens, max_items=MAX_SEQUENCES)
+        if not batch:
             return
-        batch = [window[index] for index in picked]
+        started = time.monotonic()
         group = batch[0].item.group
-        self._last_served[group] = self._step
-        self._step += 1
-        self._remove(batch)
-        self._current = batch
         try:
-            self._compute(batch, self._loras.get(group))
+            self._compute(batch, group)
         except EngineError as error:
             for waiting in batch:
                 self._fail(waiting.job, error)
         self._current = []
+        n_tokens = sum(waiting.item.n_tokens for waiting in batch)
+        self._metrics.count_step(n_items=len(batch), n_tokens=n_tokens, seconds=time.monotonic() - started)
+        self._metrics.count_tokens(group, prefill=n_tokens)
 
-    def _compute(self, batch: Sequence[_Waiting], lora: LoraAdapter | None) -> None:
-        if self._context is None:
+    def _compute(self, batch: Sequence[Waiting], group: str) -> None:
+        if self._base is None:
             raise EngineError(NOT_RUNNING)
-        self._context.set_lora(lora)
-        raw = self._context.encode([waiting.tokens for waiting in batch])
-        norms = np.linalg.norm(raw, axis=1, keepdims=True)
-        unit = raw / np.maximum(norms, 1e-12)
+        tokens = [waiting.tokens for waiting in batch]
+        if self.is_merging:
+            raw = self._lanes.get(group, self._base).context.encode(tokens)
+        else:
+            self._base.context.set_lora(self._loras.get(group))
+            raw = self._base.context.encode(tokens, fill_to=TILE_TOKENS)
+        unit = raw / np.maximum(np.linalg.norm(raw, axis=1, keepdims=True), 1e-12)
         for waiting, embedding in zip(batch, unit, strict=True):
             job = waiting.job
             job.embeddings[waiting.index] = embedding
@@ -197,32 +189,17 @@ class EncoderRuntime:
     def fail_all(self, error: EngineError) -> None:
         """Fail every job that is queued or was being computed with this error."""
         current, self._current = self._current, []
-        for waiting in [*current, *self._drain()]:
-            self._fail(waiting.job, error)
+        for job in [*(waiting.job for waiting in current), *self._queue.drain()]:
+            self._fail(job, error)
 
     def _fail(self, job: EncodeJob, error: EngineError) -> None:
         if not job.is_cancelled:
             job.is_cancelled = True  # its other sequences leave the queue at the next step
             job.on_error(error)
 
-    def _drain(self) -> Iterator[_Waiting]:
-        for queue in self._queues.values():
-            while queue:
-                yield queue.popleft()
-
-    def _drop_cancelled(self) -> None:
-        for key, queue in self._queues.items():
-            if any(waiting.job.is_cancelled for waiting in queue):
-                self._queues[key] = deque(waiting for waiting in queue if not waiting.job.is_cancelled)
-
-    def _remove(self, batch: Sequence[_Waiting]) -> None:
-        key_of = {(waiting.item.group, waiting.item.priority) for waiting in batch}
-        taken = {id(waiting) for waiting in batch}
-        for key in key_of:
-            queue = self._queues[key]
-            kept = [waiting for waiting in itertools.islice(queue, WINDOW) if id(waiting) not in taken]
-            for _ in range(min(WINDOW, len(queue))):
-                queue.popleft()
-            queue.extendleft(reversed(kept))
-            if not queue:
-                del self._queues[key]
+    def _drop_gone(self) -> None:
+        now = time.monotonic()
+        for job in self._queue.take_gone(now):
+            if job.is_late(now):
+                self._metrics.count_expired()
+                self._fail(job, DeadlineError("the request's deadline passed while it waited; try again or allow more time"))

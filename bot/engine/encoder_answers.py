@@ -4,6 +4,7 @@ Knows label descriptions and heads; not batches, threads or how an adapter becom
 """
 
 import asyncio
+import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
@@ -15,8 +16,11 @@ from safetensors import SafetensorError
 from bot.bundle import Bundle, Manifest
 from bot.engine.adapters import LoadedAdapter
 from bot.engine.answers import Outputs
-from bot.engine.encoder import Embedded, EncodeJob, EncoderRuntime
+from bot.engine.background import start_in_background
+from bot.engine.encode_queue import Embedded, EncodeJob
+from bot.engine.encoder import EncoderRuntime
 from bot.engine.head import EncoderHead
+from bot.engine.lane import Lane
 from bot.engine.protocol import (
     AdapterError,
     ChoiceSet,
@@ -53,7 +57,7 @@ class EncoderAnswers:
 
     async def score(self, request: ScoreRequest, adapter: LoadedAdapter) -> Scores:
         """Return the distribution over the request's choices and the embedding it came from."""
-        done = await self._embed((request.text,), adapter.group, priority=request.priority)
+        done = await self._embed((request.text,), adapter.group, priority=request.priority, deadline_s=request.deadline_s)
         log_probabilities = await self._score(done.embeddings, (request.text,), request.choices, adapter)
         return Scores(
             probabilities=log_probabilities[0],
@@ -70,10 +74,15 @@ class EncoderAnswers:
                 f"a ranking has {len(request.units)} units but {len(request.is_customer)} marks of who speaks; give one each"
             )
             raise EngineError(message)
-        done = await self._embed(request.units, adapter.group, priority=request.priority)
+        done = await self._embed(request.units, adapter.group, priority=request.priority, deadline_s=request.deadline_s)
         head = self._turn_heads.get(adapter.digest) or self._turn_heads.setdefault(BASE, TurnHead.default())
         scores = head.scores(done.embeddings, request.is_customer, request.units) if request.units else np.empty(0)
-        return Ranking(scores=np.asarray(scores, np.float32), adapter_digest=adapter.digest, n_tokens=done.n_tokens)
+        return Ranking(
+            scores=np.asarray(scores, np.float32),
+            adapter_digest=adapter.digest,
+            n_tokens=done.n_tokens,
+            is_truncated=done.is_truncated,
+        )
 
     def generate(self, request: GenerateRequest, adapter: LoadedAdapter) -> AsyncGenerator[Chunk, None]:  # noqa: ARG002
         """Refuse: an encoder writes nothing."""
@@ -85,8 +94,22 @@ class EncoderAnswers:
         return (await self._embed(texts, adapter.group, priority=priority)).embeddings
 
     async def attach(self, group: str, lora: Path) -> None:
-        """Load LoRA weights between two steps. Raises AdapterError."""
-        await self._worker.call(lambda: self.runtime.load_lora(group, lora))
+        """Make an adapter's weights ready beside the running engine, and hand them over between two steps. Raises AdapterError."""
+        lane = await self._open_merged(lora) if self.runtime.is_merging else None
+        try:
+            await self._worker.call(lambda: self.runtime.load_lora(group, lora, lane=lane))
+        except EngineError:
+            if lane is not None:
+                lane.close()
+            raise
+
+    async def _open_merged(self, lora: Path) -> Lane:
+        opening = start_in_background(lambda: self.runtime.open_merged(lora), name="adapter-loader")
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            opening.add_done_callback(_close_lane)  # the thread goes on; what it opens must not stay
+            raise
 
     async def detach(self, group: str) -> None:
         """Free LoRA weights between two steps."""
@@ -113,7 +136,7 @@ class EncoderAnswers:
         if isinstance(head, TurnHead):
             rows = [await self._rank_lines(text.split("\n"), group, head) for text in texts]
             return tuple(tuple(float(score) for score in row) for row in rows)
-        embeddings = (await self._embed(texts, group, priority=Priority.INTERACTIVE)).embeddings
+        embeddings = (await self._embed(texts, group, priority=Priority.BULK)).embeddings
         probabilities = np.exp(head.log_probabilities(embeddings, texts))
         return tuple(tuple(float(value) for value in row) for row in probabilities)
 
@@ -165,7 +188,7 @@ class EncoderAnswers:
         embedded = await self._embed(choices.descriptions, group, priority=Priority.INTERACTIVE)
         return EncoderHead.zero_shot(embedded.embeddings, choices.names)
 
-    async def _embed(self, texts: Sequence[str], group: str, *, priority: Priority) -> Embedded:
+    async def _embed(self, texts: Sequence[str], group: str, *, priority: Priority, deadline_s: float | None = None) -> Embedded:
         future: asyncio.Future[Embedded] = asyncio.get_running_loop().create_future()
         worker = self._worker
         job = EncodeJob(
@@ -174,6 +197,7 @@ class EncoderAnswers:
             priority=priority,
             on_done=lambda done: worker.emit(settle, future, done),
             on_error=lambda error: worker.emit(settle_error, future, error),
+            ends_at=None if deadline_s is None else time.monotonic() + deadline_s,
         )
         worker.post(lambda: self.runtime.submit(job), on_error=job.on_error)
         try:
@@ -219,3 +243,8 @@ def _normalise(probabilities: FloatArray) -> FloatArray:
     total = positive.sum(axis=1, keepdims=True)
     uniform = np.full_like(positive, 1.0 / positive.shape[1])
     return np.where(total > 0, positive / np.maximum(total, 1e-300), uniform).astype(np.float32)
+
+
+def _close_lane(opening: "asyncio.Future[Lane]") -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()

@@ -1,11 +1,10 @@
-"""LlamaEngine: the local engine. Admits requests, resolves their adapter, loads, proves, flips and frees adapters.
+"""LlamaEngine: the local engine. Admits requests, resolves their adapter, holds them to their deadline and counts how they end.
 
-Knows the order in which these things must happen; how a model answers is in `encoder_answers` and `decoder_answers`, when it
-computes in `worker` and `scheduler`.
+How a model answers is in `encoder_answers` and `decoder_answers`, when it computes in `worker` and `scheduler`, how adapters come and go in
+`swap`.
 """
 
 import asyncio
-import logging
 import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Iterator, Sequence
@@ -15,13 +14,12 @@ from typing import Final
 
 import numpy as np
 
-from bot.bundle import ADAPTER_FILE, Bundle, BundleError, Manifest, Probe, hash_file
-from bot.engine.adapters import AdapterTable, LoadedAdapter, wait_ended
+from bot.bundle import Manifest, Probe, hash_file
+from bot.engine.adapters import AdapterTable, LoadedAdapter
 from bot.engine.answers import Answers
 from bot.engine.gguf_file import GGUFHead
-from bot.engine.proof import check_lora, compare_probe
+from bot.engine.metrics import EngineMetrics, Outcome, Verb
 from bot.engine.protocol import (
-    AdapterError,
     ChoiceSet,
     Chunk,
     DeadlineError,
@@ -37,12 +35,11 @@ from bot.engine.protocol import (
     SwapReport,
 )
 from bot.engine.settings import EngineSettings
+from bot.engine.swap import Swapper
 from bot.engine.worker import NOT_RUNNING, Worker
-from bot.types import BASE
 from db.types import MaskedText, ModelKind, TaskKind
 
-logger = logging.getLogger(__name__)
-EMBED_CHUNK: Final = 64
+EMBED_CHUNK: Final = 32
 """Texts of one bulk embedding that are queued at a time."""
 WARM_LIMIT: Final = 4
 """Choice sets per engine that a new adapter is warmed for: the last ones asked for."""
@@ -51,17 +48,27 @@ WARM_LIMIT: Final = 4
 class LlamaEngine:
     """One base model on its own thread, and the adapters loaded on it. Implements `protocol.Engine`; for one event loop."""
 
-    def __init__(self, path: Path, *, head: GGUFHead, settings: EngineSettings, answers: Answers, worker: Worker) -> None:
+    def __init__(
+        self, path: Path, *, head: GGUFHead, settings: EngineSettings, answers: Answers, worker: Worker, metrics: EngineMetrics
+    ) -> None:
         self._path = path
-        self._head = head
         self._settings = settings
         self._answers = answers
         self._worker = worker
+        self._metrics = metrics
         self._table = AdapterTable()
-        self._changing = asyncio.Lock()
-        self._n_pending = 0
+        self._swapper = Swapper(
+            answers=answers, worker=worker, table=self._table, head=head, metrics=metrics, drain_s=settings.drain_s
+        )
+        self._n_pending = dict.fromkeys(Priority, 0)
         self._base_digest: str | None = None
         self._seen_choices: OrderedDict[ChoiceSet, None] = OrderedDict()
+        metrics.watch_queue(self._n_pending.__getitem__)
+        metrics.watch_life(
+            is_up=lambda: self.find_trouble() is None,
+            get_stalled_s=lambda: worker.stalled_s,
+            count_adapters=lambda: len(self._table.get_loaded()),
+        )
 
     @property
     def kind(self) -> ModelKind:
@@ -78,7 +85,16 @@ class LlamaEngine:
     @property
     def n_pending(self) -> int:
         """Requests that wait or run now."""
-        return self._n_pending
+        return sum(self._n_pending.values())
+
+    def find_trouble(self) -> str | None:
+        """Say in one sentence why the engine cannot answer now; None where it can."""
+        if not self._worker.is_running:
+            return NOT_RUNNING
+        stalled_s = self._worker.stalled_s
+        if stalled_s > self._settings.stall_s:
+            return f"the engine has not moved for {stalled_s:.0f} s while work waits; restart the bot"
+        return None
 
     async def start(self) -> None:
         """Load the base model. Raises ModelFileError."""
@@ -91,33 +107,35 @@ class LlamaEngine:
     async def stop(self) -> None:
         """Refuse what is queued, free adapters, context and model."""
         await self._worker.stop()
-        for digest in self._table.get_loaded():
-            self._answers.dismiss(self._table.get(digest))
-        self._table.clear()
+        await self._swapper.clear()
 
     async def score(self, request: ScoreRequest) -> Scores:
         """Return the distribution. Raises QueueFullError, DeadlineError; EngineError for an adapter that is not loaded."""
         self._remember(request.choices)
-        with self._admit(), self._table.lease(request.task, request.adapter) as adapter, _convert_timeout(request.deadline_s):
+        with self._admit("score", request) as adapter:
             async with asyncio.timeout(request.deadline_s):
                 return await self._answers.score(request, adapter)
 
     async def rank(self, request: RankRequest) -> Ranking:
         """Score the units of one ticket (encoders only; EngineError on a decoder)."""
-        with self._admit(), self._table.lease(request.task, request.adapter) as adapter, _convert_timeout(request.deadline_s):
+        with self._admit("rank", request) as adapter:
             async with asyncio.timeout(request.deadline_s):
                 return await self._answers.rank(request, adapter)
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[Chunk, None]:
         """Stream text (decoders only). Closing the iterator frees the slot; the deadline covers the whole text."""
-        with self._admit(), self._table.lease(request.task, request.adapter) as adapter:
+        started = time.monotonic()
+        with self._admit("generate", request) as adapter:
             ends_at = None if request.deadline_s is None else asyncio.get_running_loop().time() + request.deadline_s
             chunks = self._answers.generate(request, adapter)
+            is_first = True
             try:
                 while True:
-                    with _convert_timeout(request.deadline_s):
-                        async with asyncio.timeout_at(ends_at):
-                            chunk = await anext(chunks)
+                    async with asyncio.timeout_at(ends_at):
+                        chunk = await anext(chunks)
+                    if is_first:
+                        self._metrics.observe_first_text(adapter=adapter.digest, seconds=time.monotonic() - started)
+                        is_first = False
                     yield chunk
             except StopAsyncIteration:
                 return
@@ -125,74 +143,32 @@ class LlamaEngine:
                 await chunks.aclose()
 
     async def embed(self, texts: Sequence[MaskedText], *, task: TaskKind, adapter: str | None = None) -> FloatArray:
-        """Unit-norm embeddings, shape (n, n_embd), at bulk priority (encoders only)."""
-        with self._admit(), self._table.lease(task, adapter) as resolved:
-            parts = [
-                await self._answers.embed(texts[start : start + EMBED_CHUNK], resolved, priority=Priority.BULK)
-                for start in range(0, max(1, len(texts)), EMBED_CHUNK)
-            ]
-            return np.concatenate(parts)
+        """Unit-norm embeddings, shape (n, n_embd), at bulk priority (encoders only).
+
+        All from the adapter that is active when it begins. It holds that adapter chunk by chunk, so it fails with EngineError where the
+        adapter is unloaded in between, rather than keeping it.
+        """
+        digest = self._table.get_active(task) if adapter is None else adapter
+        parts = []
+        for start in range(0, max(1, len(texts)), EMBED_CHUNK):
+            with self._hold("embed", task, digest, priority=Priority.BULK, is_new=start == 0) as resolved:
+                parts.append(await self._answers.embed(texts[start : start + EMBED_CHUNK], resolved, priority=Priority.BULK))
+        return np.concatenate(parts)
 
     async def load(self, bundle: Path) -> str:
         """Load an adapter bundle beside what serves, prove that it is applied, and return its digest. Idempotent. Raises AdapterError."""
-        async with self._changing:
-            try:
-                read = await asyncio.to_thread(Bundle.load, bundle)
-            except BundleError as error:
-                raise AdapterError(str(error)) from error
-            self._check_fits(read)
-            if self._table.has(read.digest):
-                return read.digest
-            await self._load(read)
-            return read.digest
-
-    async def _load(self, bundle: Bundle) -> None:
-        started = time.perf_counter()
-        lora = bundle.adapter_path
-        adapter = LoadedAdapter(bundle.digest, bundle, group=bundle.digest if lora else BASE)
-        try:
-            if lora is not None:
-                await self._attach(adapter.group, lora)
-            await self._answers.admit(adapter, bundle)
-            adapter.load_ms = (time.perf_counter() - started) * 1000
-            started = time.perf_counter()
-            await self._prove(bundle, adapter.group)
-            adapter.prove_ms = (time.perf_counter() - started) * 1000
-            if bundle.manifest.task == TaskKind.CLASSIFICATION:
-                for choices in tuple(self._seen_choices):
-                    await self._answers.warm(choices, adapter)
-        except BaseException:
-            await self._forget(adapter)
-            raise
-        self._table.add(adapter)
-        logger.info("adapter %s loaded in %.0f ms, proven in %.0f ms", adapter.digest[:12], adapter.load_ms, adapter.prove_ms)
+        return await self._swapper.load(bundle, base_digest=self.base_digest, choices=tuple(self._seen_choices))
 
     async def activate(self, task: TaskKind, digest: str | None) -> SwapReport:
-        """Make a loaded adapter (None: the bare base) answer the task from the next request on. In-flight requests end on the old one."""
-        started = time.perf_counter()
-        target = digest or BASE
-        previous, leases = self._table.flip(task, target)
-        flipped = time.perf_counter()
-        adapter = self._table.get(target)
-        await wait_ended(leases)
-        drained = time.perf_counter()
-        logger.info("adapter %s answers %s in place of %s", target[:12], task, previous[:12])
-        return SwapReport(
-            task=task,
-            adapter_digest=target,
-            previous_digest=previous,
-            load_ms=adapter.load_ms,
-            prove_ms=adapter.prove_ms,
-            flip_ms=(flipped - started) * 1000,
-            drain_ms=(drained - flipped) * 1000,
-        )
+        """Make a loaded adapter (None: the bare base) answer the task from the next request on. In-flight requests end on the old one.
+
+        Returns when the interactive ones have ended, or after `drain_s`; the new adapter answers at once.
+        """
+        return await self._swapper.activate(task, digest)
 
     async def unload(self, digest: str) -> None:
-        """Free a loaded adapter that is not active, once its last request is answered. Nothing happens where it is not loaded."""
-        async with self._changing:
-            adapter = await self._table.retire(digest)
-            if adapter is not None:
-                await self._forget(adapter)
+        """Free a loaded adapter that is not active, once its last request is answered; later than this returns where that takes long."""
+        await self._swapper.unload(digest)
 
     def get_active(self, task: TaskKind) -> str:
         """Digest of what answers the task now, or "base"."""
@@ -213,32 +189,47 @@ class LlamaEngine:
 
         The directory needs `adapter.gguf` or a head (or both) and, for heads, `calibration.json`; masked or made-up texts only.
         """
-        async with self._changing:
-            lora = directory / ADAPTER_FILE
-            base = await self._answers.measure(texts, BASE, directory=directory, manifest=manifest)
-            if not lora.exists():
-                return Probe(texts=tuple(texts), expected=base, base=base, tolerance=tolerance)
-            group = f"probe:{directory}"
-            await self._attach(group, lora)
-            try:
-                expected = await self._answers.measure(texts, group, directory=directory, manifest=manifest)
-            finally:
-                await self._answers.detach(group)
-            return Probe(texts=tuple(texts), expected=expected, base=base, tolerance=tolerance)
+        return await self._swapper.build_probe(directory, manifest, texts=texts, tolerance=tolerance)
 
     @contextmanager
-    def _admit(self) -> Iterator[None]:
-        """Count a request while it waits and runs. Raises QueueFullError at the bound, EngineError before the start."""
+    def _admit(self, verb: Verb, request: ScoreRequest | RankRequest | GenerateRequest) -> Iterator[LoadedAdapter]:
+        """Hold a request's adapter. A deadline that passes becomes DeadlineError."""
+        try:
+            with self._hold(verb, request.task, request.adapter, priority=request.priority) as adapter:
+                yield adapter
+        except TimeoutError:
+            message = f"the request was not answered within its deadline of {request.deadline_s} s; try again or allow more time"
+            raise DeadlineError(message) from None
+
+    @contextmanager
+    def _hold(
+        self, verb: Verb, task: TaskKind, pinned: str | None, *, priority: Priority, is_new: bool = True
+    ) -> Iterator[LoadedAdapter]:
+        """Count a request while it waits and runs, and by how it ends. Raises QueueFullError at the bound, EngineError before the start."""
+        started = time.monotonic()
+        outcome: Outcome = "failed"
+        try:
+            self._check_room(is_new=is_new)
+            with self._table.lease(task, pinned, priority=priority) as adapter:
+                self._n_pending[priority] += 1
+                try:
+                    yield adapter
+                finally:
+                    self._n_pending[priority] -= 1
+            outcome = "answered"
+            self._metrics.observe_answer(verb, task, adapter=adapter.digest, seconds=time.monotonic() - started)
+        except BaseException as error:
+            outcome = _name_outcome(error)
+            raise
+        finally:
+            self._metrics.count_request(verb, task, outcome=outcome)
+
+    def _check_room(self, *, is_new: bool) -> None:
         if not self._worker.is_running:
             raise EngineError(NOT_RUNNING)
-        if self._n_pending >= self._settings.queue_limit:
-            message = f"{self._n_pending} requests wait already; try again in a moment, or raise engine.queue_limit"
+        if is_new and self.n_pending >= self._settings.queue_limit:
+            message = f"{self.n_pending} requests wait already; try again in a moment, or raise engine.queue_limit"
             raise QueueFullError(message)
-        self._n_pending += 1
-        try:
-            yield
-        finally:
-            self._n_pending -= 1
 
     def _remember(self, choices: ChoiceSet) -> None:
         self._seen_choices[choices] = None
@@ -246,48 +237,11 @@ class LlamaEngine:
         while len(self._seen_choices) > WARM_LIMIT:
             self._seen_choices.popitem(last=False)
 
-    def _check_fits(self, bundle: Bundle) -> None:
-        manifest = bundle.manifest
-        if manifest.base_digest != self.base_digest:
-            message = (
-                f"adapter {bundle.digest[:12]} belongs to base model {manifest.base_digest[:12]}, this engine serves "
-                f"{self.base_digest[:12]}; serve that base or retrain the adapter on this one"
-            )
-            raise AdapterError(message)
-        if manifest.model_kind != self.kind:
-            message = (
-                f"adapter {bundle.digest[:12]} is for a {manifest.model_kind}, this engine serves a {self.kind}; load it there"
-            )
-            raise AdapterError(message)
 
-    async def _attach(self, group: str, lora: Path) -> None:
-        """Check a LoRA file against the base's tensors, then load it between two steps."""
-        await asyncio.to_thread(check_lora, lora, self._head)
-        await self._answers.attach(group, lora)
-
-    async def _forget(self, adapter: LoadedAdapter) -> None:
-        self._answers.dismiss(adapter)
-        if adapter.group != BASE and self._worker.is_running:
-            await self._answers.detach(adapter.group)
-
-    async def _prove(self, bundle: Bundle, group: str) -> None:
-        probe = bundle.probe
-        if not probe.texts or not len(probe.texts) == len(probe.expected) == len(probe.base):
-            message = (
-                f"adapter {bundle.digest[:12]} has an incomplete probe; write it with one expected and one base row per text"
-            )
-            raise AdapterError(message)
-        directory, manifest = bundle.directory, bundle.manifest
-        measured = await self._answers.measure(probe.texts, group, directory=directory, manifest=manifest)
-        has_lora = group != BASE
-        base = await self._answers.measure(probe.texts, BASE, directory=directory, manifest=manifest) if has_lora else measured
-        compare_probe(bundle.digest, measured, base=base, probe=probe, has_lora=has_lora)
-
-
-@contextmanager
-def _convert_timeout(deadline_s: float | None) -> Iterator[None]:
-    try:
-        yield
-    except TimeoutError:
-        message = f"the request was not answered within its deadline of {deadline_s} s; try again or allow more time"
-        raise DeadlineError(message) from None
+def _name_outcome(error: BaseException) -> Outcome:
+    """Say how a request ended that was not answered."""
+    if isinstance(error, QueueFullError):
+        return "refused"
+    if isinstance(error, (DeadlineError, TimeoutError)):
+        return "late"
+    return "cancelled" if isinstance(error, (asyncio.CancelledError, GeneratorExit)) else "failed"

@@ -5,7 +5,7 @@ Reads metadata and tensor descriptions; knows nothing of what an architecture co
 
 import mmap
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -31,19 +31,25 @@ class _MalformedError(Exception):
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """A tensor's shape (innermost dimension first, as GGUF stores it) and its size in bytes."""
+    """A tensor's shape (innermost dimension first, as GGUF stores it), its size in bytes, its GGML type and where in the file it begins."""
 
     shape: tuple[int, ...]
     n_bytes: int
+    kind: int
+    offset: int
 
 
 @dataclass(frozen=True)
 class GGUFHead:
-    """Scalar and string metadata (arrays are counted under their key) and the tensors of a file that is whole."""
+    """Scalar and string metadata (arrays are counted under their key) and the tensors of a file that is whole.
+
+    `entries` is the range of bytes that all the metadata takes.
+    """
 
     metadata: dict[str, Value]
     array_lengths: dict[str, int]
     tensors: dict[str, TensorInfo]
+    entries: tuple[int, int] = (0, 0)
 
     @property
     def architecture(self) -> str:
@@ -154,6 +160,7 @@ def _parse(data: mmap.mmap, path: Path) -> GGUFHead:
         raise _MalformedError
     metadata: dict[str, Value] = {}
     lengths: dict[str, int] = {}
+    begin = cursor.position
     for _ in range(n_entries):
         key, kind = cursor.read_string(), cursor.read_int("I")
         if kind == _ARRAY:
@@ -164,8 +171,9 @@ def _parse(data: mmap.mmap, path: Path) -> GGUFHead:
             metadata[key] = cursor.unpack(_SCALARS[kind])[0]
         else:
             raise _MalformedError
+    entries = begin, cursor.position
     tensors = _parse_tensors(cursor, n_tensors, alignment=int(metadata.get("general.alignment", DEFAULT_ALIGNMENT)))
-    return GGUFHead(metadata=metadata, array_lengths=lengths, tensors=tensors)
+    return GGUFHead(metadata=metadata, array_lengths=lengths, tensors=tensors, entries=entries)
 
 
 def _parse_tensors(cursor: _Cursor, n_tensors: int, *, alignment: int) -> dict[str, TensorInfo]:
@@ -178,13 +186,14 @@ def _parse_tensors(cursor: _Cursor, n_tensors: int, *, alignment: int) -> dict[s
         shape = tuple(cursor.read_int() for _ in range(n_dims))
         kind, offset = cursor.read_int("I"), cursor.read_int()
         n_bytes = _count_bytes(shape, kind)
-        tensors[name] = TensorInfo(shape=shape, n_bytes=n_bytes)
+        tensors[name] = TensorInfo(shape=shape, n_bytes=n_bytes, kind=kind, offset=offset)
         last_byte = max(last_byte, offset + n_bytes)
     if alignment < 1:
         raise _MalformedError
     cursor.skip(-cursor.position % alignment if n_tensors else 0)
+    begin = cursor.position
     cursor.skip(last_byte)  # the weights themselves must be there to their last byte
-    return tensors
+    return {name: replace(info, offset=begin + info.offset) for name, info in tensors.items()}
 
 
 def _count_bytes(shape: tuple[int, ...], kind: int) -> int:

@@ -47,11 +47,12 @@ class ContextSettings:
 class LlamaModel:
     """Base weights and vocabulary."""
 
-    def __init__(self, path: Path, *, n_gpu_layers: int = 0) -> None:
+    def __init__(self, path: Path, *, n_gpu_layers: int = 0, use_mmap: bool = True) -> None:
         native.llama_log_set(_log, ctypes.c_void_p(0))
         native.llama_backend_init()
         params = native.llama_model_default_params()
         params.n_gpu_layers = n_gpu_layers
+        params.use_mmap = use_mmap
         self._pointer: Any = native.llama_model_load_from_file(str(path).encode(), params)
         if not self._pointer:
             message = f"llama.cpp cannot load {path}; its architecture may be newer than this version, or the file is damaged"
@@ -195,6 +196,11 @@ class LlamaContext:
         self._lora = lora
 
     @property
+    def n_tokens(self) -> int:
+        """Tokens in the batch."""
+        return self._n_tokens
+
+    @property
     def room(self) -> int:
         """Tokens that still fit into the batch."""
         return self.n_batch - self._n_tokens
@@ -204,30 +210,33 @@ class LlamaContext:
         self._n_tokens = 0
         self._seq_lists.clear()
 
-    def add_run(self, tokens: Sequence[int] | IntArray, *, position: int, seq_id: int, has_output: bool = False) -> int:
-        """Add consecutive tokens of one sequence and return the last one's place in the batch; `has_output` asks for its logits."""
+    def add_run(
+        self,
+        tokens: Sequence[int] | IntArray,
+        *,
+        position: int,
+        seq_id: int,
+        has_output: bool = False,
+        shared: Sequence[int] = (),
+    ) -> int:
+        """Add a sequence's (and `shared` ones') next tokens; returns the last one's place, whose logits `has_output` asks for."""
         start, end = self._n_tokens, self._n_tokens + len(tokens)
         self._check(end)
         self._tokens[start:end] = tokens
         self._positions[start:end] = np.arange(position, position + len(tokens), dtype=np.int32)
-        self._n_seq_ids[start:end] = 1
-        self._seq_pointers[start:end] = self._seq_table.ctypes.data + self._seq_table.itemsize * seq_id
+        self._n_seq_ids[start:end] = 1 + len(shared)
+        self._seq_pointers[start:end] = self._point(seq_id, shared)
         self._outputs[start:end] = 0
         self._outputs[end - 1] = has_output
         self._n_tokens = end
         return end - 1
 
-    def add_shared(self, token: int, *, position: int, seq_ids: Sequence[int], has_output: bool) -> int:
-        """Add one token that belongs to several sequences and return its place in the batch."""
-        at = self._n_tokens
-        self._check(at + 1)
-        ids = np.array(seq_ids, np.int32)
-        self._seq_lists.append(ids)
-        self._tokens[at], self._positions[at], self._n_seq_ids[at] = token, position, len(ids)
-        self._seq_pointers[at] = ids.ctypes.data
-        self._outputs[at] = has_output
-        self._n_tokens = at + 1
-        return at
+    def _point(self, seq_id: int, shared: Sequence[int]) -> int:
+        """Return the address of a list of sequence ids that lives until the next batch."""
+        if not shared:
+            return self._seq_table.ctypes.data + self._seq_table.itemsize * seq_id
+        self._seq_lists.append(np.array([seq_id, *shared], np.int32))
+        return self._seq_lists[-1].ctypes.data
 
     def decode(self) -> None:
         """Compute the batch. Raises EngineError; the cache then holds what it held before."""
@@ -253,13 +262,18 @@ class LlamaContext:
         """Forget a sequence; tokens it shares stay with the others."""
         native.llama_memory_seq_rm(self._memory, seq_id, -1, -1)
 
-    def encode(self, sequences: Sequence[IntArray]) -> FloatArray:
-        """Return the pooled embeddings of whole sequences, shape (len(sequences), n_embd), not normalised."""
+    def encode(self, sequences: Sequence[IntArray], *, fill_to: int = 0) -> FloatArray:
+        """Return the pooled embeddings of whole sequences, shape (len(sequences), n_embd), not normalised.
+
+        A batch of fewer than `fill_to` tokens is filled up with a sequence that nobody asked for; the context needs one to spare.
+        """
         if self._memory:
             native.llama_memory_clear(self._memory, False)
         self.begin()
         for seq_id, tokens in enumerate(sequences):
             self.add_run(tokens, position=0, seq_id=seq_id)
+        if self._n_tokens < fill_to:
+            self.add_run(np.zeros(fill_to - self._n_tokens, np.int32), position=0, seq_id=len(sequences))
         self._outputs[: self._n_tokens] = 1  # every token counts towards the pooled embedding
         self.decode()
         result = np.empty((len(sequences), self._model.n_embd), np.float32)

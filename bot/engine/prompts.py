@@ -11,6 +11,7 @@ from typing import Final
 from bot.engine.llama import LlamaModel
 from bot.engine.protocol import EngineError
 from bot.engine.scoring import ScoreSlot
+from bot.engine.search import Habits, LabelSearch
 from bot.engine.settings import EngineSettings
 from bot.engine.slots import DecodeJob, ProbeSlot, RequestSlot
 from bot.engine.text import cut_middle, cut_text
@@ -30,6 +31,7 @@ class PromptReader:
         self._n_cells = min(n_cells, model.n_ctx_train or n_cells)
         self._fixed: dict[tuple[str, bool], tuple[int, ...]] = {}
         self._tries: dict[tuple[str, ...], LabelTrie] = {}
+        self._habits: dict[tuple[str, tuple[str, ...]], Habits] = {}
         whole, bare = model.tokenize(_START_PROBE, add_special=True), model.tokenize(_START_PROBE, add_special=False)
         at = next((at for at in range(len(whole)) if whole[at : at + len(bare)] == bare), 0)
         self._start = tuple(whole[:at])
@@ -64,7 +66,9 @@ class PromptReader:
         self, job: DecodeJob, tokens: list[int], *, order: int, is_truncated: bool, trie: LabelTrie | None
     ) -> RequestSlot:
         if trie is not None:
-            return ScoreSlot(job, tokens, order=order, is_truncated=is_truncated, trie=trie)
+            search = LabelSearch(trie, top_k=job.top_k, prior=job.prior)
+            habits = self._get_habits((job.group, job.answers or ()), trie)
+            return ScoreSlot(job, tokens, order=order, is_truncated=is_truncated, trie=trie, search=search, habits=habits)
         if job.probe_tokens:
             return ProbeSlot(job, tokens, order=order, is_truncated=is_truncated)
         seed = self._settings.seed
@@ -95,3 +99,11 @@ class PromptReader:
                 raise EngineError(message)
             self._tries[answers] = build_trie(tokens, self._model.end_token)
         return self._tries[answers]
+
+    def _get_habits(self, key: tuple[str, tuple[str, ...]], trie: LabelTrie) -> Habits:
+        """Return what a LoRA group's tickets lately needed of a label set's tree."""
+        if key not in self._habits:
+            if len(self._habits) >= CACHE_LIMIT:
+                self._habits.pop(next(iter(self._habits)))
+            self._habits[key] = Habits(trie)
+        return self._habits[key]

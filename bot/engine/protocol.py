@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,11 +102,12 @@ class RankRequest:
 
 @dataclass(frozen=True)
 class Ranking:
-    """One score per unit, higher is more telling; shape (n_units,), float32."""
+    """One score per unit, higher is more telling; shape (n_units,), float32. `is_truncated` says that the middle of a unit was left out."""
 
     scores: FloatArray
     adapter_digest: str
     n_tokens: int
+    is_truncated: bool = False
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,15 @@ class SwapReport:
     prove_ms: float
     flip_ms: float
     drain_ms: float
+
+
+@runtime_checkable
+class SelfChecking(Protocol):
+    """An engine that can tell whether it would answer now."""
+
+    def find_trouble(self) -> str | None:
+        """Say in one sentence why the engine cannot answer now; None where it can. Must not wait."""
+        ...
 
 
 class Engine(Protocol):

@@ -11,6 +11,7 @@ import numpy as np
 
 from bot.engine.llama import LlamaContext
 from bot.engine.protocol import EngineError, FloatArray, Priority
+from bot.engine.search import Prior
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,10 @@ class Piece:
 
 @dataclass(eq=False, slots=True)
 class DecodeJob:
-    """One request to a decoder. Callbacks run on the owner thread; after `is_cancelled` none does."""
+    """One request to a decoder. Callbacks run on the owner thread; after `is_cancelled` none does.
+
+    With `answers` the best `top_k` labels come out exact (0: all), where `prior` is going to be taken out of the result.
+    """
 
     prompt: Prompt
     group: str
@@ -56,11 +60,26 @@ class DecodeJob:
     on_scored: Callable[[Scored], None] | None = None
     on_piece: Callable[[Piece], None] | None = None
     answers: tuple[str, ...] | None = None
+    top_k: int = 0
+    prior: Prior | None = None
     probe_tokens: tuple[int, ...] = ()
     max_tokens: int = 0
     stop: tuple[str, ...] = ()
     temperature: float = 0.0
     is_cancelled: bool = False
+
+
+@dataclass(slots=True)
+class BatchShare:
+    """A slot's share of a batch: tokens it may put in, idle ones it may use for guesses, free ones it may use for what is mostly needed.
+
+    `lanes` are spare sequences to take from the end.
+    """
+
+    n_tokens: int
+    n_idle: int
+    n_spare: int
+    lanes: list[int]
 
 
 class Slot:
@@ -75,6 +94,8 @@ class Slot:
         self.position = 0
         self.n_read = 0
         self.is_done = False
+        self.was_reading = False  # in the last batch
+        self.n_last = 0  # tokens it put into the last batch
         self._place = -1
 
     @property
@@ -92,19 +113,27 @@ class Slot:
         """Tokens it would put into the next batch if there were room."""
         return len(self.tokens) - self.n_read
 
-    def fill(self, context: LlamaContext, lanes: list[int]) -> bool:
-        """Put what fits into the batch; `lanes` are spare sequences it may take from the end. False where nothing fits."""
-        if not self.is_reading:
-            return self._fill_more(context, lanes)
-        share = min(self.n_next, context.room)
+    def fill(self, context: LlamaContext, batch: "BatchShare") -> bool:
+        """Put its share into the batch. False where nothing fits."""
+        before, self.was_reading = context.n_tokens, self.is_reading
+        is_filled = self._fill_prompt(context, batch) if self.is_reading else self._fill_more(context, batch)
+        self.n_last = context.n_tokens - before
+        return is_filled
+
+    def _fill_prompt(self, context: LlamaContext, batch: "BatchShare") -> bool:
+        share = min(self.n_next, batch.n_tokens, context.room)
         if share <= 0:
             return False
         is_end = self.n_read + share == len(self.tokens)
+        shared = self._prepare_end(context, batch, n_tokens=share) if is_end else ()
         part = self.tokens[self.n_read : self.n_read + share]
-        place = context.add_run(part, position=self.position, seq_id=self.seq_id, has_output=is_end and self._wants_logits)
+        has_output = is_end and self._wants_logits
+        place = context.add_run(part, position=self.position, seq_id=self.seq_id, has_output=has_output, shared=shared)
         self.n_read += share
         self.position += share
         self._place = place if is_end else -1
+        if is_end:
+            self._fill_end(context)
         return True
 
     def take(self, context: LlamaContext) -> None:
@@ -112,7 +141,7 @@ class Slot:
         if self._place >= 0:
             place, self._place = self._place, -1
             self._take_prompt(context.get_logits(place) if self._wants_logits else np.empty(0, np.float32))
-        elif not self.is_reading:
+        if not self.is_reading and not self.is_done:
             self._take_more(context)
 
     _wants_logits = True
@@ -120,7 +149,14 @@ class Slot:
     def _take_prompt(self, logits: FloatArray) -> None:  # noqa: ARG002
         self.is_done = True
 
-    def _fill_more(self, context: LlamaContext, lanes: list[int]) -> bool:  # noqa: ARG002
+    def _prepare_end(self, context: LlamaContext, batch: "BatchShare", *, n_tokens: int) -> Sequence[int]:  # noqa: ARG002
+        """Called before the prompt's last `n_tokens` go in; returns the spare sequences that read them too."""
+        return ()
+
+    def _fill_end(self, context: LlamaContext) -> None:
+        """Called when the prompt's last token went in: what else can be computed in the same batch."""
+
+    def _fill_more(self, context: LlamaContext, batch: "BatchShare") -> bool:  # noqa: ARG002
         return False
 
     def _take_more(self, context: LlamaContext) -> None:

@@ -1,16 +1,14 @@
-"""The token trie of a label set's answers: where answers part, what must be computed to tell them apart, and the distribution.
+"""The token trie of a label set's answers: where answers part, and what must be computed to tell them apart.
 
-Pure: knows token ids and logits, not the model. Forced tokens (nodes with one child) never cost a decision; only nodes that lead to a
-branch are ever decoded.
+Pure: knows token ids, not the model; the distribution over a trie is in `bot.engine.search`. Forced tokens (nodes with one child) never
+cost a decision; only nodes that lead to a branch are ever decoded.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-import numpy as np
-
-from bot.engine.protocol import EngineError, FloatArray
+from bot.engine.protocol import EngineError
 
 ROOT: Final = 0
 """Index of the first branch: it lies at the end of the prompt unless all answers begin with the same token."""
@@ -31,40 +29,33 @@ class TreeToken:
 
 @dataclass(frozen=True)
 class LabelTrie:
-    """All branches of an answer set.
+    """All branches of an answer set, parents before children.
 
     `branches[b]` are the token ids that may follow there (the end token among them where an answer ends and another goes on).
-    `tokens` is in depth-first order. `lanes` are the deepest tokens that end in a branch, as indices into `tokens`: every token to
-    decode lies on the way to at least one of them. `paths[i]` lists answer i's decisions as (branch, position in `branches[branch]`).
+    `tokens` is in depth-first order. `ends[b]` is the token after which branch b lies, as an index into `tokens`, or -1 for the end of
+    the prompt. `paths[i]` lists answer i's decisions as (branch, position in `branches[branch]`). `outcomes[b][c]` is what choosing
+    position c at branch b leads to: an answer's index, or `~branch` of the next branch. `members[b]` are the answers behind branch b.
     """
 
     branches: tuple[tuple[int, ...], ...]
     tokens: tuple[TreeToken, ...]
-    lanes: tuple[int, ...]
+    ends: tuple[int, ...]
     paths: tuple[tuple[tuple[int, int], ...], ...]
+    outcomes: tuple[tuple[int, ...], ...]
+    members: tuple[tuple[int, ...], ...]
 
     @property
     def parts_at_once(self) -> bool:
         """Whether the answers part at their very first token, so that the prompt's own logits decide there."""
-        return bool(self.branches) and all(token.branch != ROOT for token in self.tokens)
+        return bool(self.branches) and self.ends[ROOT] < 0
 
-    def get_path(self, lane: int) -> list[int]:
-        """Return the indices of a lane's tokens, first one first."""
+    def get_path(self, index: int) -> list[int]:
+        """Return the indices of the tokens from the prompt's end to a token, itself last."""
         path: list[int] = []
-        at = self.lanes[lane]
-        while at >= 0:
-            path.append(at)
-            at = self.tokens[at].parent
+        while index >= 0:
+            path.append(index)
+            index = self.tokens[index].parent
         return path[::-1]
-
-    def combine(self, logits: Sequence[FloatArray]) -> FloatArray:
-        """Return log-probabilities of all answers, shape (n_answers,); `logits[b]` are those of the tokens in `branches[b]`.
-
-        At each branch the probabilities are renormalised over its children, so the answers' probabilities sum to 1.
-        """
-        normalised = [_log_softmax(np.asarray(row, np.float64)) for row in logits]
-        sums = [sum(float(normalised[branch][child]) for branch, child in path) for path in self.paths]
-        return np.asarray(sums, np.float32)
 
 
 @dataclass
@@ -92,8 +83,26 @@ def build_trie(answers: Sequence[Sequence[int]], end_token: int) -> LabelTrie:
     builder = _Builder(end_token)
     builder.mark(root)
     builder.walk(root, parent=-1, depth=0)
-    paths = [builder.find_path(root, tokens) for tokens in answers]
-    return LabelTrie(tuple(builder.branches), tuple(builder.tokens), tuple(builder.lanes), tuple(paths))
+    paths = tuple(builder.find_path(root, tokens) for tokens in answers)
+    ends = [-1] * len(builder.branches)
+    for place, step in enumerate(builder.tokens):
+        if step.branch >= 0:
+            ends[step.branch] = place
+    outcomes, members = _follow(paths, builder.branches)
+    return LabelTrie(tuple(builder.branches), tuple(builder.tokens), tuple(ends), paths, outcomes, members)
+
+
+def _follow(
+    paths: Sequence[tuple[tuple[int, int], ...]], branches: Sequence[tuple[int, ...]]
+) -> tuple[tuple[tuple[int, ...], ...], tuple[tuple[int, ...], ...]]:
+    """Return what each choice leads to, and the answers behind each branch."""
+    outcomes = [[0] * len(options) for options in branches]
+    members: list[list[int]] = [[] for _ in branches]
+    for answer, path in enumerate(paths):
+        for place, (branch, child) in enumerate(path):
+            outcomes[branch][child] = ~path[place + 1][0] if place + 1 < len(path) else answer
+            members[branch].append(answer)
+    return tuple(tuple(row) for row in outcomes), tuple(tuple(row) for row in members)
 
 
 class _Builder:
@@ -101,7 +110,6 @@ class _Builder:
         self._end_token = end_token
         self.branches: list[tuple[int, ...]] = []
         self.tokens: list[TreeToken] = []
-        self.lanes: list[int] = []
 
     def mark(self, node: _Node) -> None:
         """Number the branches, parents first, and mark what leads to one."""
@@ -124,11 +132,8 @@ class _Builder:
         """List the tokens to decode, depth first."""
         for child in node.children.values():
             if child.leads_to_branch:
-                index = len(self.tokens)
                 self.tokens.append(TreeToken(child.token, parent, depth, child.branch))
-                if not any(grandchild.leads_to_branch for grandchild in child.children.values()):
-                    self.lanes.append(index)
-                self.walk(child, parent=index, depth=depth + 1)
+                self.walk(child, parent=len(self.tokens) - 1, depth=depth + 1)
 
     def find_path(self, root: _Node, tokens: Sequence[int]) -> tuple[tuple[int, int], ...]:
         """Return the decisions that lead to an answer."""
@@ -141,9 +146,3 @@ class _Builder:
         if node.branch >= 0:
             path.append((node.branch, self.branches[node.branch].index(self._end_token)))
         return tuple(path)
-
-
-def _log_softmax(logits: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]]:
-    shifted = logits - logits.max()
-    result: np.ndarray[tuple[int, ...], np.dtype[np.float64]] = shifted - np.log(np.exp(shifted).sum())
-    return result

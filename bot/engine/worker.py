@@ -7,6 +7,7 @@ import asyncio
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable
 from typing import Any, Final, Protocol, TypeVar
 
@@ -15,6 +16,8 @@ from bot.engine.protocol import EngineError
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 NOT_RUNNING: Final = "the engine is not running; start it first"
+STOP_S: Final = 60.0
+"""How long a stop waits for the step that runs."""
 STOPPED: Final = "the engine was stopped before the request was answered; start it again"
 
 
@@ -51,11 +54,18 @@ class Worker:
         self._outbox: list[Callable[[], None]] = []
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._busy_since: float | None = None
 
     @property
     def is_running(self) -> bool:
         """Whether the thread takes work."""
-        return self._thread is not None
+        return self._thread is not None and self._thread.is_alive()
+
+    @property
+    def stalled_s(self) -> float:
+        """Seconds since the thread began what it does now; 0 while it waits for something to do."""
+        busy_since = self._busy_since
+        return 0.0 if busy_since is None else time.monotonic() - busy_since
 
     async def start(self, runtime: Runtime) -> None:
         """Start the thread and wait until the runtime is open. Raises what `open` raised."""
@@ -77,14 +87,16 @@ class Worker:
         if thread is None:
             return
         self._inbox.put(None)
-        await asyncio.to_thread(thread.join)
+        await asyncio.to_thread(thread.join, STOP_S)
+        if thread.is_alive():
+            logger.error("the engine's thread is stuck in a step; it ends with the process")
 
     def post(self, command: Callable[[], None], *, on_error: Callable[[EngineError], None]) -> None:
         """Have a command run on the owner thread between two steps; if it raises, `on_error` is called there.
 
         Raises EngineError where the thread takes no work: it would never be answered.
         """
-        if self._thread is None:
+        if not self.is_running:
             raise EngineError(NOT_RUNNING)
 
         def run() -> None:
@@ -98,7 +110,7 @@ class Worker:
 
     async def call(self, function: Callable[[], T]) -> T:
         """Run a function on the owner thread between two steps and return its result."""
-        if self._loop is None or self._thread is None:
+        if self._loop is None or not self.is_running:
             raise EngineError(NOT_RUNNING)
         future: asyncio.Future[T] = self._loop.create_future()
 
@@ -144,10 +156,12 @@ class Worker:
                 self._flush()
         finally:
             self._end(runtime)
+            self._busy_since = None
 
     def _step(self, runtime: Runtime) -> None:
         if not runtime.has_work():
             return
+        self._busy_since = time.monotonic()
         try:
             runtime.step()
         except Exception as error:
@@ -156,9 +170,11 @@ class Worker:
 
     def _take_commands(self, *, is_waiting: bool) -> bool:
         """Run what is in the inbox; wait for something if there is nothing to compute. False when the thread should end."""
+        self._busy_since = None if is_waiting else time.monotonic()
         try:
             command = self._inbox.get(block=is_waiting)
             while command is not None:
+                self._busy_since = time.monotonic()
                 command()
                 command = self._inbox.get_nowait()
         except queue.Empty:

@@ -10,7 +10,7 @@ import numpy as np
 
 from bot.engine.llama import LlamaContext, LlamaModel
 from bot.engine.protocol import FloatArray
-from bot.engine.slots import DecodeJob, Piece, RequestSlot
+from bot.engine.slots import BatchShare, DecodeJob, Piece, RequestSlot
 
 
 class GenerateSlot(RequestSlot):
@@ -41,15 +41,16 @@ class GenerateSlot(RequestSlot):
     def _take_prompt(self, logits: FloatArray) -> None:
         self._choose(logits)
 
-    def _fill_more(self, context: LlamaContext, lanes: list[int]) -> bool:  # noqa: ARG002
-        if context.room < 1:
+    def _fill_more(self, context: LlamaContext, batch: BatchShare) -> bool:
+        if min(context.room, batch.n_tokens) < 1:
             return False
         self._sampled_at = context.add_run([self._next], position=self.position, seq_id=self.seq_id, has_output=True)
         self.position += 1
         return True
 
     def _take_more(self, context: LlamaContext) -> None:
-        self._choose(context.get_logits(self._sampled_at))
+        if self._sampled_at >= 0:
+            self._choose(context.get_logits(self._sampled_at))
 
     def _choose(self, logits: FloatArray) -> None:
         if self.job.max_tokens < 1:

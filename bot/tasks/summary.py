@@ -64,13 +64,19 @@ def split_units(text: str, turns: Sequence[Turn] = ()) -> tuple[Unit, ...]:
     Turns, where given, take the place of `text`. A ticket of courtesies alone keeps them; only a blank one gives no unit. Of more than
     `MAX_UNITS` the middle is left out.
     """
+    return cut_units(text, turns)[0]
+
+
+def cut_units(text: str, turns: Sequence[Turn] = ()) -> tuple[tuple[Unit, ...], bool]:
+    """Return what `split_units` does, and whether the middle was left out."""
     first = turns[0].speaker if turns else ""
     spoken = [(turn.text, is_customer(turn.speaker, first_speaker=first)) for turn in turns] if turns else [(text, True)]
     units = [Unit(MaskedText(piece), own) for part, own in spoken for piece in _split_text(part)]
     units = [unit for unit in units if not _is_courtesy(unit.text)] or units
-    if len(units) > MAX_UNITS:
+    is_cut = len(units) > MAX_UNITS
+    if is_cut:
         units = [*units[: MAX_UNITS // 2], *units[-MAX_UNITS // 2 :]]
-    return tuple(units)
+    return tuple(units), is_cut
 
 
 def _split_text(text: str) -> list[str]:

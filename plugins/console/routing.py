@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 from starlette.requests import Request
 from starlette.responses import Response
 
-from bot.plugin_api import BotError, ConflictError, NotFoundError
+from bot.plugin_api import BotError, BusyError, ConflictError, NotFoundError
 from plugins.console.forms import read_form
 from plugins.console.guard import HEADERS, AccessError, Guard, LoginRequiredError
 from plugins.console.pages import Pages
@@ -53,7 +53,10 @@ async def _answer(request: Request, inner: Handler, guard: Guard, *, pages: Page
     except RequestValidationError:
         return _render_error(request, pages, 404, sentence="There is no such page.")
     except BotError as error:
-        return _render_error(request, pages, _get_status(error), sentence=str(error))
+        response = _render_error(request, pages, _get_status(error), sentence=str(error))
+        if isinstance(error, BusyError):
+            response.headers["Retry-After"] = str(error.retry_after_s)
+        return response
     except Exception as error:  # any other fault: a page that says so, the cause in the log
         logger.error("the console failed to answer: %s", type(error).__name__, exc_info=error)  # noqa: TRY400
         return _render_error(request, pages, 500, sentence="Something went wrong on our side; the log has the details.")
@@ -64,11 +67,13 @@ def _get_status(error: BotError) -> int:
         return 403
     if isinstance(error, NotFoundError):
         return 404
+    if isinstance(error, BusyError):
+        return 429
     return 409 if isinstance(error, ConflictError) else 400
 
 
 def _render_error(request: Request, pages: Pages, status: int, *, sentence: str) -> Response:
-    titles = {403: "Not allowed", 404: "Not found", 409: "Not now", 500: "That did not work"}
+    titles = {403: "Not allowed", 404: "Not found", 409: "Not now", 429: "Too busy", 500: "That did not work"}
     title = titles.get(status, "Please check")
     return pages.render_bare(request, "error.html", status_code=status, title=title, sentence=_make_sentence(sentence))
 

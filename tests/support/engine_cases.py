@@ -28,5 +28,5 @@ def ask(number: int, *, choices: ChoiceSet = CHOICES, **changes) -> ScoreRequest
     return ScoreRequest(TaskKind.CLASSIFICATION, choices, MaskedText(make_text(number)), **changes)
 
 
-both_kinds = pytest.mark.parametrize("model_path", ["encoder", "decoder"], indirect=True)
-"""Runs a test on an engine of either kind."""
+both_kinds = pytest.mark.parametrize("model_path", ["encoder", "encoder-beside", "decoder"], indirect=True)
+"""Runs a test on an engine of either kind, an encoder with adapters merged and beside the base."""

@@ -15,9 +15,17 @@ SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 
 
 def make_tiny_encoder(
-    path: Path, *, seed: int = 0, n_embd: int = 64, n_layer: int = 2, n_head: int = 4, n_ff: int = 128, n_ctx: int = 128
+    path: Path,
+    *,
+    seed: int = 0,
+    n_embd: int = 64,
+    n_layer: int = 2,
+    n_head: int = 4,
+    n_ff: int = 128,
+    n_ctx: int = 128,
+    quantization: str = "F16",
 ) -> Path:
-    """Write a random encoder (F16) with a WordPiece vocabulary that pools by the mean, and return its path."""
+    """Write a random encoder with a WordPiece vocabulary that pools by the mean, and return its path."""
     rng = np.random.default_rng(seed)
     letters = string.ascii_lowercase + string.digits + ".,!?-"
     words = sorted({word for word in TEXT.split() if len(word) > 1})
@@ -54,7 +62,7 @@ def make_tiny_encoder(
         shapes = dict.fromkeys(("attn_q", "attn_k", "attn_v", "attn_output"), (n_embd, n_embd))
         shapes |= {"ffn_up": (n_ff, n_embd), "ffn_down": (n_embd, n_ff)}
         for name, shape in shapes.items():
-            add_matrix(writer, f"blk.{layer}.{name}.weight", rng.normal(0, 1.5 / np.sqrt(shape[1]), shape), "F16")
+            add_matrix(writer, f"blk.{layer}.{name}.weight", rng.normal(0, 1.5 / np.sqrt(shape[1]), shape), quantization)
             writer.add_tensor(f"blk.{layer}.{name}.bias", rng.normal(0, 0.1, shape[0]).astype(np.float32))
         _add_norm(writer, f"blk.{layer}.attn_output_norm", n_embd)
         _add_norm(writer, f"blk.{layer}.layer_output_norm", n_embd)

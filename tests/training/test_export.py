@@ -71,8 +71,8 @@ def compute_both(path, target, *, r, lora_alpha):
 def test_adapter_served_on_the_default_model_gives_what_was_trained(default_model, tmp_path, r, lora_alpha):
     names, trained, served, bare = compute_both(default_model, tmp_path / "a.gguf", r=r, lora_alpha=lora_alpha)
     assert len(names) == 6 * 6 * 2
-    assert (trained * served).sum(axis=1).min() > 0.998
-    assert (trained * bare).sum(axis=1).mean() < 0.99
+    assert (trained * served).sum(axis=1).min() > 0.9999
+    assert (trained * bare).sum(axis=1).mean() < 0.995
 
 
 def test_adapter_served_on_a_tiny_model_gives_what_was_trained(tmp_path):

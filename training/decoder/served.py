@@ -68,7 +68,9 @@ async def _finish(base: Path, work: _Work, settings: DecoderSettings) -> Served 
     directory, choices, texts = work.directory, work.choices, work.texts
     engine = build_engine(
         base,
-        settings=EngineSettings(n_threads=settings.threads, n_ctx=settings.n_ctx, decoder_text_tokens=settings.text_tokens),
+        settings=EngineSettings(
+            n_threads=settings.threads, n_ctx=settings.n_ctx, decoder_text_tokens=settings.text_tokens, label_top_k=0
+        ),
     )
     await engine.start()
     try:

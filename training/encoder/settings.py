@@ -36,6 +36,7 @@ class EncoderSettings(BaseModel):
         default=128, ge=16, description="Tokens of one text while weights train; the middle of a longer one is left out."
     )
     text_tokens: int = Field(default=256, ge=16, description="Tokens of one text the engine reads; must be what serving uses.")
+    merge_limit_mib: int = Field(default=512, ge=0, description="As the engine's: up to which size weights are served merged.")
     folds: int = Field(
         default=2, ge=2, le=10, description="Trial runs that calibration rests on, where no validation examples are given."
     )
@@ -57,6 +58,7 @@ def build_encoder_settings(training: TrainingSettings, engine: EngineSettings) -
         r=training.r,
         lora_alpha=training.lora_alpha,
         text_tokens=engine.text_tokens,
+        merge_limit_mib=engine.merge_limit_mib,
         max_seconds=training.max_seconds,
         checkpoint_seconds=training.checkpoint_seconds,
         threads=training.threads,

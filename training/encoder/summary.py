@@ -132,7 +132,9 @@ def train_turn_head(
     """
     if any(not np.isfinite(example.weight) or example.weight < 0.0 for example in examples):
         raise TrainingDataError("a summary example has a weight that is no number from 0 up")
-    with ServedEncoder(base_gguf, text_tokens=settings.text_tokens, n_threads=settings.threads) as served:
+    with ServedEncoder(
+        base_gguf, text_tokens=settings.text_tokens, n_threads=settings.threads, merge_limit_mib=settings.merge_limit_mib
+    ) as served:
         tickets = []
         for number, example in enumerate(examples, start=1):
             tickets.append(build_ticket(served, example))

@@ -59,7 +59,9 @@ def train_encoder(
     checkpoint_dir.mkdir(parents=True, exist_ok=True)
     base_digest = hash_file(base_gguf)
     fingerprint = compute_fingerprint(prepared, base_digest=base_digest, settings=settings)
-    with ServedEncoder(base_gguf, text_tokens=settings.text_tokens, n_threads=settings.threads) as served:
+    with ServedEncoder(
+        base_gguf, text_tokens=settings.text_tokens, n_threads=settings.threads, merge_limit_mib=settings.merge_limit_mib
+    ) as served:
         job = Job(prepared, base_gguf, base_digest, settings, checkpoint_dir, on_progress, should_stop, served, fingerprint)
         job.report("preparing", 0, 1)
         described = served.embed([describe(label) for label in labels])

@@ -6,6 +6,7 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from bot.api.deps import HealthSource
+from bot.engine.protocol import Engine, SelfChecking
 from db.errors import DatabaseError
 from db.queries.state import get_daemon_heartbeat
 from db.session import transaction
@@ -18,11 +19,13 @@ def build_router(source: HealthSource) -> APIRouter:
     @router.get("/healthz")
     async def get_health(response: Response) -> dict[str, Any]:
         database, daemon = await asyncio.to_thread(_check_database, source)
-        is_well = database == "ok"
+        engines = {task.value: _check_engine(engine) for task, engine in source.get_engines().items()}
+        is_well = database == "ok" and all(state == "ok" for state in engines.values())
         response.status_code = 200 if is_well else 503
         return {
             "status": "ok" if is_well else "unavailable",
             "database": database,
+            "engines": engines,
             "training_daemon": daemon,
             "serving": {task.value: engine.get_active(task) for task, engine in source.get_engines().items()},
             "base": {task.value: engine.base_digest for task, engine in source.get_engines().items()},
@@ -31,6 +34,11 @@ def build_router(source: HealthSource) -> APIRouter:
         }
 
     return router
+
+
+def _check_engine(engine: Engine) -> str:
+    trouble = engine.find_trouble() if isinstance(engine, SelfChecking) else None
+    return trouble or "ok"
 
 
 def _check_database(source: HealthSource) -> tuple[str, str]:

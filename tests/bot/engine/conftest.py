@@ -29,7 +29,7 @@ def encoder_path(tmp_path_factory):
 @pytest.fixture
 def model_path(request, encoder_path, decoder_path):
     """The model of the engine under test."""
-    return {"encoder": encoder_path, "decoder": decoder_path}[request.param]
+    return decoder_path if request.param == "decoder" else encoder_path
 
 
 @pytest.fixture
@@ -61,9 +61,10 @@ async def encoder(build, encoder_path):
 
 
 @pytest.fixture
-async def engine(build, model_path):
-    """An engine of either kind; parametrise `model_path` indirectly."""
-    return await build(model_path)
+async def engine(build, model_path, request):
+    """An engine of either kind; parametrise `model_path` indirectly. "encoder-beside" keeps LoRA weights beside the base's."""
+    is_beside = request.node.callspec.params["model_path"] == "encoder-beside"
+    return await build(model_path, **({"merge_limit_mib": 0} if is_beside else {}))
 
 
 @pytest.fixture

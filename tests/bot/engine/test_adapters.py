@@ -134,7 +134,7 @@ async def test_unloading_frees_the_weights_and_the_active_one_stays(engine, bund
         await engine.unload("base")
     await engine.unload(second)
     assert engine.get_loaded() == (first,)
-    assert list(engine._answers.runtime._loras) == [first]
+    assert engine._answers.runtime.groups == (first,)
     with pytest.raises(EngineError, match="is not loaded"):
         await engine.score(ask(1, adapter=second))
     assert (await engine.score(ask(1))).adapter_digest == first

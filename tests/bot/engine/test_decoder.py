@@ -104,13 +104,6 @@ async def test_label_probabilities_equal_the_slow_path(decoder, slow, number):
     assert scores.n_tokens == len(slow.tokenize(CHOICES, make_text(number)))
 
 
-async def test_batched_answers_equal_those_given_alone(decoder):
-    alone = [await decoder.score(ask(number)) for number in range(30)]
-    together = await asyncio.gather(*(decoder.score(ask(number)) for number in range(30)))
-    for one, other in zip(alone, together, strict=True):
-        np.testing.assert_allclose(one.probabilities, other.probabilities, atol=TOLERANCE)
-
-
 async def test_any_order_of_arrival_gives_the_same_answers(decoder):
     numbers = [3, 30, 7]
     wanted = {number: (await decoder.score(ask(number))).probabilities for number in numbers}

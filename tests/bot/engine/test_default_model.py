@@ -52,10 +52,11 @@ async def test_real_tickets_score_the_same_in_a_crowd_and_alone(build, default_p
         texts = [json.loads(line)["text"] for line, _ in zip(file, range(48), strict=False)]
     engine = await build(default_path, n_threads=2)
     together = await asyncio.gather(*(engine.score(request(text)) for text in texts))
-    for text, crowd in list(zip(texts, together, strict=True))[::6]:
-        alone = await engine.score(request(text))
-        assert float(alone.embedding @ crowd.embedding) > 0.999
-        np.testing.assert_allclose(alone.probabilities, crowd.probabilities, atol=0.02)
+    alone = [await engine.score(request(text)) for text in texts]
+    assert min(float(one.embedding @ other.embedding) for one, other in zip(alone, together, strict=True)) > 0.9999
+    off = [float(np.abs(one.probabilities - other.probabilities).max()) for one, other in zip(alone, together, strict=True)]
+    assert max(off) < 0.006  # the batch moves the last bit of a sum; 8-bit rounding of the layers after it makes that much of it
+    assert float(np.mean(off)) < 0.0006
 
 
 async def test_lora_weights_apply_to_the_default_model(build, default_path, tmp_path):

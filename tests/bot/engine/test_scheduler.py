@@ -4,7 +4,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bot.engine.protocol import Priority
-from bot.engine.scheduler import BULK_TURN, Item, choose_group, is_bulk_turn, pick_batch
+from bot.engine.scheduler import (
+    BULK_TURN,
+    MIXED_TOKENS,
+    Item,
+    choose_group,
+    choose_waiting,
+    count_held,
+    is_bulk_turn,
+    pick_batch,
+    share_tokens,
+)
 
 BUDGET = 192
 
@@ -74,3 +84,64 @@ def test_groups_take_turns_when_all_are_busy():
         turns.append(choose_group(items, step=step, last_served=last_served))
         last_served[turns[-1]] = step
     assert turns == ["A", "B", "C", "A", "B", "C"]
+
+
+wants = st.lists(st.integers(0, 600), max_size=30)
+
+
+@given(wants, st.integers(0, 512), st.integers(1, 128))
+def test_shares_fill_the_room_and_exceed_no_wish(wants, room, limit):
+    shares = share_tokens(wants, room=room, limit=limit)
+    assert all(0 <= share <= want for share, want in zip(shares, wants, strict=True))
+    assert sum(shares) == min(room, sum(wants))
+
+
+@given(st.integers(65, 2000), st.lists(st.integers(1, 64), min_size=1, max_size=7))
+def test_a_long_prompt_leaves_room_for_the_short_ones_behind_it(long, short):
+    assert share_tokens([long, *short], room=512, limit=64)[1:] == short
+
+
+@given(queues(min_size=1))
+def test_everything_that_waits_is_admitted_and_bulk_at_its_turn(items):
+    left, admitted = list(items), []
+    while left:
+        chosen = left.pop(choose_waiting(left, turn=len(admitted), n_running={}))
+        if is_bulk_turn(len(admitted)) and any(item.priority == Priority.BULK for item in [chosen, *left]):
+            assert chosen.priority == Priority.BULK
+        admitted.append(chosen)
+    assert sorted(item.order for item in admitted) == [item.order for item in items]
+
+
+def test_the_group_with_fewest_running_is_admitted_first():
+    items = [Item(n_tokens=10, group=group, order=order) for order, group in enumerate("AAB")]
+    assert items[choose_waiting(items, turn=0, n_running={"A": 3, "B": 1})].group == "B"
+    assert choose_waiting(items, turn=0, n_running={}) == 0
+
+
+@given(queues(min_size=1), st.integers(0, 50))
+def test_bulk_work_fills_only_a_small_batch_while_interactive_work_waits(items, step):
+    picked = [items[index] for index in pick(items, step=step)]
+    if all(item.priority == Priority.BULK for item in items):
+        return
+    used = 0
+    for place, item in enumerate(picked):
+        used += item.n_tokens
+        assert place == 0 or item.priority == Priority.INTERACTIVE or used <= MIXED_TOKENS
+
+
+def test_bulk_work_alone_fills_the_whole_batch():
+    items = [Item(n_tokens=60, group="A", order=order, priority=Priority.BULK) for order in range(5)]
+    assert pick(items) == [0, 1, 2]
+
+
+@given(st.integers(0, 100), st.integers(0, 10), st.floats(0, 1))
+def test_prompts_are_held_back_only_where_all_would_branch_at_once(n_prompts, n_branching, share):
+    held = count_held(n_prompts, n_branching=n_branching, share_branching=share)
+    assert held in {0, n_prompts // 2}
+    assert held < max(n_prompts, 1)
+    if n_branching or share <= 0.5:
+        assert held == 0
+
+
+def test_half_of_the_prompts_wait_where_most_tickets_branch():
+    assert count_held(8, n_branching=0, share_branching=0.9) == 4
