@@ -1,0 +1,1 @@
+"""Measures the product against its peers, on this machine, with the same files and prompts. Ships with the source, not with the wheel."""
