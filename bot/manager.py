@@ -8,21 +8,27 @@ import json
 import os
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import datetime
 from typing import TypeVar
 
 from sqlmodel import Session
 
+from bot import review
 from bot.adapter_watch import AdapterWatch
 from bot.approval import promote_adapter
 from bot.core import Core
+from bot.masking import MaskingError
 from bot.plugin_api import BotError, ConflictError, NotFoundError
-from bot.types import BASE, AdapterInfo, DryRun, RunInfo
+from bot.types import BASE, AdapterInfo, DryRun, ReviewInfo, RunInfo
 from db.errors import InvalidValueError, RowNotFoundError, StateConflictError
 from db.queries import adapters, gate, runs
 from db.queries.common import row_id
+from db.queries.lineage import Trace, trace_ticket
+from db.queries.review import dismiss
 from db.queries.state import set_paused
+from db.queries.timeline import LivePeriod, build_timeline
 from db.tables import Adapter, TrainingRun
-from db.types import RUNNING, RunTrigger, TaskKind
+from db.types import RUNNING, AdapterStatus, ReviewStatus, RunTrigger, TaskKind
 
 T = TypeVar("T")
 _FOLLOW_INTERVAL_S = 0.3
@@ -98,9 +104,12 @@ class ManagerService:
 
         def work(session: Session) -> AdapterInfo:
             self._check_base(adapters.resolve_digest(session, digest))
-            return self._build_adapter(promote_adapter(session, digest, actor=actor, reason=reason))
+            needed = self._core.settings.training.approvers_needed
+            return self._build_adapter(promote_adapter(session, digest, actor=actor, reason=reason, approvers_needed=needed))
 
         info = await self._guard(work)
+        if info.status is not AdapterStatus.ACTIVE:
+            return info  # approved by one person of two: its reason says who is missing
         self._watch.forget_refusal(info.task)
         await self._wait(info.task, info.digest)
         return await self._guard(lambda session: self._build_adapter(adapters.get_adapter(session, info.digest)))
@@ -119,9 +128,63 @@ class ManagerService:
             return None
         return await self._guard(lambda session: self._build_adapter(adapters.get_adapter(session, info.digest)))
 
+    async def get_timeline(self, *, task: TaskKind | None = None, at: datetime | None = None) -> Sequence[LivePeriod]:
+        """Return what was live from when to when, on what data, by whose leave; with `at` only what was live then."""
+        return await self._guard(lambda session: build_timeline(session, task=task, at=at))
+
+    async def trace_ticket(self, ticket_id: int) -> Sequence[Trace]:
+        """Return every run, and the adapter of it, that a ticket's examples went into."""
+        return await self._guard(lambda session: trace_ticket(session, ticket_id))
+
     async def set_paused(self, *, is_paused: bool, actor: str) -> None:
         """See `bot.plugin_api.Manager.set_paused`."""
         await self._guard(lambda session: set_paused(session, is_paused=is_paused, actor=actor))
+
+    async def list_review(self, *, status: ReviewStatus | None = ReviewStatus.OPEN, limit: int = 50) -> Sequence[ReviewInfo]:
+        """See `bot.plugin_api.Manager.list_review`."""
+        return await self._guard(lambda session: review.list_review(session, status=status, limit=limit))
+
+    async def get_review(self, item_id: int) -> ReviewInfo:
+        """See `bot.plugin_api.Manager.get_review`."""
+        return await self._guard(lambda session: review.get_review(session, item_id))
+
+    async def resolve_review(
+        self, item_id: int, *, label: str | None, actor: str, is_golden: bool = False, reason: str = ""
+    ) -> ReviewInfo:
+        """See `bot.plugin_api.Manager.resolve_review`."""
+        masked = await self._mask_reason(reason)
+
+        def work(session: Session) -> ReviewInfo:
+            review.resolve_review(
+                session,
+                item_id,
+                label=label,
+                label_set=self._core.label_set,
+                actor=actor,
+                is_golden=is_golden,
+                reason=masked,
+            )
+            return review.get_review(session, item_id)
+
+        return await self._guard(work)
+
+    async def dismiss_review(self, item_id: int, *, actor: str, reason: str = "") -> ReviewInfo:
+        """See `bot.plugin_api.Manager.dismiss_review`."""
+        masked = await self._mask_reason(reason)
+
+        def work(session: Session) -> ReviewInfo:
+            dismiss(session, item_id, actor=actor, reason=masked)
+            return review.get_review(session, item_id)
+
+        return await self._guard(work)
+
+    async def _mask_reason(self, reason: str) -> str:
+        if not reason.strip():
+            return ""
+        try:
+            return (await self._core.masker.mask_async(reason)).text
+        except MaskingError as error:
+            raise BotError("the reason could not be masked safely, so nothing was stored; shorten it and try again") from error
 
     async def _guard(self, work: Callable[[Session], T]) -> T:
         try:

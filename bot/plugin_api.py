@@ -5,6 +5,7 @@ Text goes in raw and comes back unmasked for display; masking, storage, prompts 
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Generic, Protocol, TypeVar
 
 from fastapi import APIRouter
@@ -21,6 +22,8 @@ from bot.types import (
     LabelScore,
     LabelSet,
     Overview,
+    ReviewInfo,
+    ReviewSide,
     RunInfo,
     SimilarTicket,
     SourceRef,
@@ -29,7 +32,19 @@ from bot.types import (
     TicketItem,
     Turn,
 )
-from db.types import AdapterStatus, FeedbackKind, ModelKind, RunStatus, RunTrigger, TaskKind, TicketStatus
+from db.queries.lineage import Trace
+from db.queries.timeline import LivePeriod
+from db.types import (
+    AdapterStatus,
+    FeedbackKind,
+    ModelKind,
+    ReviewKind,
+    ReviewStatus,
+    RunStatus,
+    RunTrigger,
+    TaskKind,
+    TicketStatus,
+)
 
 __all__ = [
     "API_VERSION",
@@ -38,6 +53,7 @@ __all__ = [
     "AdapterStatus",
     "Bot",
     "BotError",
+    "BusyError",
     "Classification",
     "ConflictError",
     "DryRun",
@@ -48,12 +64,17 @@ __all__ = [
     "Label",
     "LabelScore",
     "LabelSet",
+    "LivePeriod",
     "Manager",
     "ModelKind",
     "NotFoundError",
     "Overview",
     "Plugin",
     "PluginSpec",
+    "ReviewInfo",
+    "ReviewKind",
+    "ReviewSide",
+    "ReviewStatus",
     "RunInfo",
     "RunStatus",
     "RunTrigger",
@@ -64,6 +85,7 @@ __all__ = [
     "TicketDetail",
     "TicketItem",
     "TicketStatus",
+    "Trace",
     "Turn",
 ]
 
@@ -81,6 +103,12 @@ class NotFoundError(BotError):
 
 class ConflictError(BotError):
     """The state does not allow it: a run is already going, an adapter of another base, a rejected adapter."""
+
+
+class BusyError(BotError):
+    """Too much is asked at once, or the answer would come too late. The same request may go well after `retry_after_s` seconds."""
+
+    retry_after_s = 1
 
 
 class Inbox(Protocol):
@@ -137,15 +165,44 @@ class Manager(Protocol):
         ...
 
     async def promote(self, digest: str, *, actor: str, reason: str) -> AdapterInfo:
-        """Make a candidate or retired adapter the active one. `digest` may be shortened to 8 or more digits. Raises ConflictError."""
+        """Make a candidate or retired adapter the active one. `digest` may be shortened to 8 or more digits. Raises ConflictError.
+
+        Where the policy asks for two people, the first one's call leaves it a candidate: look at `status`; `reason` says who is missing.
+        """
         ...
 
     async def rollback(self, task: TaskKind, *, actor: str, reason: str) -> AdapterInfo | None:
         """Return to what was active before; None means the bare base model. Raises ConflictError where there is nothing to go back to."""
         ...
 
+    async def get_timeline(self, *, task: TaskKind | None = None, at: datetime | None = None) -> Sequence[LivePeriod]:
+        """Return what was live from when to when, trained on what, by whose leave, oldest first; with `at` only what was live then."""
+        ...
+
+    async def trace_ticket(self, ticket_id: int) -> Sequence[Trace]:
+        """Return every training run that used an example of the ticket, and the adapter that came of it."""
+        ...
+
     async def set_paused(self, *, is_paused: bool, actor: str) -> None:
         """Stop or resume suggestions. Tickets are still taken in while paused."""
+        ...
+
+    async def list_review(self, *, status: ReviewStatus | None = ReviewStatus.OPEN, limit: int = 50) -> Sequence[ReviewInfo]:
+        """Return questions about examples, the most pressing first; `status=None` means all. Texts stay masked."""
+        ...
+
+    async def get_review(self, item_id: int) -> ReviewInfo:
+        """Return one question. Raises NotFoundError."""
+        ...
+
+    async def resolve_review(
+        self, item_id: int, *, label: str | None, actor: str, is_golden: bool = False, reason: str = ""
+    ) -> ReviewInfo:
+        """Settle a question with the right label, or with None, which withdraws its examples. Raises ConflictError where it is closed."""
+        ...
+
+    async def dismiss_review(self, item_id: int, *, actor: str, reason: str = "") -> ReviewInfo:
+        """Close a question and leave its examples as they are. Raises ConflictError where it is closed."""
         ...
 
 

@@ -18,13 +18,16 @@ from bot.plugin_api import (
     ConflictError,
     DryRun,
     LabelSet,
+    LivePeriod,
     ModelKind,
     NotFoundError,
     RunInfo,
     RunStatus,
     RunTrigger,
     TaskKind,
+    Trace,
 )
+from bot.testing_review import FakeReviews, build_sample_reviews
 
 _PHASES = (RunStatus.PREPARING, RunStatus.TRAINING, RunStatus.EVALUATING)
 _RUNNING = frozenset({RunStatus.QUEUED, *_PHASES})
@@ -75,7 +78,7 @@ def _digest(seed: str) -> str:
     return hashlib.sha256(seed.encode()).hexdigest()
 
 
-class FakeManager:
+class FakeManager(FakeReviews):
     """`bot.plugin_api.Manager` of a FakeBot. A run's progress follows the bot's clock: `run_s` seconds from queue to verdict.
 
     `outcome` is how the next run ends (promoted, rejected, awaiting_approval or failed); `is_enough` says whether one may start.
@@ -88,7 +91,11 @@ class FakeManager:
         self.is_enough = True
         self.adapters: dict[str, AdapterInfo] = {}
         self.runs: dict[int, RunInfo] = {}
+        self.reviews = {}
+        self.traces: dict[int, tuple[Trace, ...]] = {}
         self.audit: list[tuple[str, str, str]] = []
+        self.approvers_needed = 1
+        self.approvers: dict[str, set[str]] = {}
         self.timeline: tuple[tuple[datetime, float, str], ...] = ()
 
     def live(self, task: TaskKind) -> str:
@@ -171,7 +178,7 @@ class FakeManager:
         return sorted(chosen, key=lambda adapter: adapter.created_at, reverse=True)
 
     async def promote(self, digest: str, *, actor: str, reason: str) -> AdapterInfo:
-        """Activate a candidate or retired adapter."""
+        """Activate a candidate or retired adapter once `approvers_needed` people have asked for it."""
         matches = [a for a in self.adapters.values() if a.digest.startswith(digest)] if len(digest) >= 8 else []
         if len(matches) != 1:
             raise NotFoundError(f"no single adapter has a digest that begins with '{digest}'; give 8 or more of its digits")
@@ -179,6 +186,10 @@ class FakeManager:
             raise ConflictError(
                 f"adapter {matches[0].digest[:12]} is {matches[0].status}; only a candidate or retired one can be promoted"
             )
+        approvers = self.approvers.setdefault(matches[0].digest, set())
+        approvers.add(actor)
+        if len(approvers) < self.approvers_needed:
+            return replace(matches[0], reason=f"approved by {actor}; one more person is needed")
         self.audit.append((actor, "promote", matches[0].digest))
         return self._activate(matches[0].digest, reason)
 
@@ -195,13 +206,27 @@ class FakeManager:
         self._retire(task, reason)
         return None
 
+    async def get_timeline(self, *, task: TaskKind | None = None, at: datetime | None = None) -> Sequence[LivePeriod]:
+        """Return one period per adapter that has been live, oldest first."""
+        was_live = [a for a in await self.list_adapters(task=task) if a.activated_at is not None]
+        periods = [
+            LivePeriod(task=a.task, digest=a.digest, since=a.activated_at, until=a.retired_at, reason=a.reason, run_id=a.run_id)
+            for a in reversed(was_live)
+        ]
+        return [p for p in periods if at is None or (p.since is not None and p.since <= at and (p.until is None or at < p.until))]
+
+    async def trace_ticket(self, ticket_id: int) -> Sequence[Trace]:
+        """Return what the test put into `traces`."""
+        return self.traces.get(ticket_id, ())
+
     async def set_paused(self, *, is_paused: bool, actor: str) -> None:
         """Stop or resume suggestions."""
         self.audit.append((actor, "pause" if is_paused else "resume", ""))
         self._bot.is_paused = is_paused
 
     def load_samples(self, now: datetime) -> None:
-        """Fill in the sample adapters, two ended runs and a timeline."""
+        """Fill in the sample adapters, two ended runs, questions and a timeline."""
+        self.reviews = build_sample_reviews(now)
         for n, (seed, task, days, status, reason, metrics) in enumerate(samples.ADAPTERS, start=1):
             created_at = now - timedelta(days=days)
             is_run = n in {3, 4}

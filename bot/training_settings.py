@@ -3,7 +3,9 @@
 Lives on the bot's side because both processes read it; imports nothing of training and decides nothing.
 """
 
+from datetime import time
 from typing import Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -17,7 +19,33 @@ class TrainingSettings(BaseModel):
         default="child", description="Whether `serve` starts the training daemon itself, or another service runs it."
     )
     cron: str = Field(
-        default="0 2 * * *", description="When the schedule asks for a run, as five crontab fields in UTC; empty means never."
+        default="0 2 * * *",
+        description="When the schedule asks for a run, as five crontab fields (Sunday is 0) in time_zone; empty means never.",
+    )
+    time_zone: str = Field(default="UTC", description="Time zone of cron and quiet_hours, such as Europe/Berlin.")
+    quiet_hours: str = Field(
+        default="", description="Hours such as 08:00-18:00 or 22:00-06:00 for the rule below; empty means that any hour will do."
+    )
+    quiet_hours_rule: Literal["no_runs", "runs_only"] = Field(
+        default="no_runs",
+        description="Whether runs that nobody pressed for never start inside quiet_hours, or only there; they wait and are not lost.",
+    )
+    override_rate: float | None = Field(
+        default=0.4,
+        gt=0.0,
+        le=1.0,
+        description="Share of overrides and edits among the newest decisions on the live model above which a run is asked for; "
+        "empty means never.",
+    )
+    override_window: int = Field(
+        default=100, ge=10, le=10_000, description="How many of the newest decisions on the live model both triggers look at."
+    )
+    has_degradation_trigger: bool = Field(
+        default=True,
+        description="Ask for a run when the live adapter is surely worse, on blind tickets or in accepts, than the gate measured.",
+    )
+    trigger_cooldown_hours: float = Field(
+        default=24.0, ge=0.0, description="Least hours between two runs that the same trigger asks for."
     )
     min_new_examples: int = Field(
         default=20, ge=1, description="New examples since the last run before the schedule starts another."
@@ -57,6 +85,33 @@ class TrainingSettings(BaseModel):
         description="Mask every example once more when a run starts and refuse those in which something new is found.",
     )
 
+    noise_action: Literal["off", "review", "leave_out"] = Field(
+        default="review",
+        description="What becomes of examples whose label the others speak against: nothing, a question in the review queue, or that and "
+        "no training on them until it is settled.",
+    )
+    noise_margin: float = Field(
+        default=0.5,
+        gt=0.0,
+        lt=1.0,
+        description="How far another label's probability has to be ahead before an example's own counts as suspicious.",
+    )
+    noise_max_examples: int = Field(
+        default=3_000,
+        ge=100,
+        le=20_000,
+        description="Most examples, the newest, whose labels a run checks; bounds the time it takes.",
+    )
+    review_below: float = Field(
+        default=0.4,
+        ge=0.0,
+        le=1.0,
+        description="Answers of less confidence that nobody decided on become questions in the review queue; 0 means none do.",
+    )
+    review_max_questions: int = Field(
+        default=200, ge=0, description="Most questions of one kind that a run puts into the review queue."
+    )
+
     mode: Literal["nf4", "faithful", "full"] = Field(
         default="faithful",
         description="How frozen weights are held while LoRA trains: nf4 (QLoRA as published), faithful (the served file's own quantised "
@@ -91,6 +146,12 @@ class TrainingSettings(BaseModel):
     policy: Literal["automatic", "approval"] = Field(
         default="automatic", description="What follows a passed gate: promote at once, or wait for a named person to approve."
     )
+    approvers_needed: int = Field(
+        default=1,
+        ge=1,
+        le=2,
+        description="How many different people have to approve a candidate; who started the run cannot be the only one of two.",
+    )
     gate_rule: Literal["better", "not_worse"] = Field(
         default="better",
         description="Against a live adapter: surely better, or surely not worse than it by gate_margin. Against the bare model: always better.",
@@ -112,6 +173,12 @@ class TrainingSettings(BaseModel):
     gate_escalation_margin: float = Field(
         default=0.03, ge=0.0, le=1.0, description="Recall that labels marked `escalate` may lose against what is live."
     )
+    gate_wrong_escalation_margin: float = Field(
+        default=0.03,
+        ge=0.0,
+        le=1.0,
+        description="Share of the other tickets by which a candidate may escalate more of them wrongly than what is live.",
+    )
     gate_max_ece: float = Field(
         default=0.05, gt=0.0, le=1.0, description="Largest expected calibration error, beyond what chance explains."
     )
@@ -125,6 +192,45 @@ class TrainingSettings(BaseModel):
         default=3.0, ge=1.0, description="Largest ratio of the candidate's median latency to the bare model's."
     )
 
+    gate_min_faithful: float = Field(
+        default=0.9,
+        ge=0.0,
+        le=1.0,
+        description="Least share of summaries without a number, name or placeholder that the ticket lacks, unless the live model has less.",
+    )
+    leak_canaries: int = Field(
+        default=4,
+        ge=0,
+        le=50,
+        description="Made-up secrets planted among the examples of a summary decoder, none of which it may give away; 0 means no test.",
+    )
+    tracking: Literal["none", "mlflow", "wandb"] = Field(
+        default="none",
+        description="Where runs are recorded besides our own notes; mlflow needs `pip install mlflow-skinny`, wandb `wandb`.",
+    )
+    tracking_uri: str = Field(
+        default="",
+        description="MLflow's tracking URI; empty means a folder under the home folder. W&B reads its own environment.",
+    )
+    tracking_project: str = Field(default="understudy", description="Experiment of MLflow or project of W&B.")
+
+    @field_validator("quiet_hours")
+    @classmethod
+    def _check_quiet_hours(cls, value: str) -> str:
+        if value.strip():
+            parse_hours(value)
+        return value.strip()
+
+    @field_validator("time_zone")
+    @classmethod
+    def _check_time_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            message = f"there is no time zone '{value}': give one such as UTC or Europe/Berlin"
+            raise ValueError(message) from None
+        return value
+
     @field_validator("cron")
     @classmethod
     def _check_cron(cls, value: str) -> str:
@@ -134,4 +240,17 @@ class TrainingSettings(BaseModel):
         return value.strip()
 
 
-__all__ = ["TrainingSettings"]
+def parse_hours(value: str) -> tuple[time, time]:
+    """Return begin and end of hours written as 22:00-06:00. Raises ValueError."""
+    begin, separator, end = value.strip().partition("-")
+    try:
+        hours = time.fromisoformat(begin.strip()), time.fromisoformat(end.strip())
+    except ValueError:
+        hours = None
+    if not separator or hours is None or hours[0] == hours[1]:
+        message = f"quiet_hours needs a begin and another end, such as 22:00-06:00, not '{value}'"
+        raise ValueError(message)
+    return hours
+
+
+__all__ = ["TrainingSettings", "parse_hours"]

@@ -7,7 +7,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from db.types import AdapterStatus, FeedbackKind, ModelKind, RunStatus, RunTrigger, TaskKind, TicketStatus
+from db.types import (
+    AdapterStatus,
+    FeedbackKind,
+    ModelKind,
+    ReviewKind,
+    ReviewStatus,
+    RunStatus,
+    RunTrigger,
+    TaskKind,
+    TicketStatus,
+)
 
 BASE = "base"
 """Stands in place of an adapter digest where the bare base model answered."""
@@ -214,7 +224,10 @@ class RunInfo:
 
 @dataclass(frozen=True)
 class DryRun:
-    """What a training run would use now. `left_out` maps a reason to a count; `is_enough` says whether a run would start."""
+    """What a training run would use now. `left_out` maps a reason to a count; `is_enough` says whether a run would start.
+
+    `balance` maps a label to part (train, validation, test, golden) to count, `to_review` what is asked of people to a count.
+    """
 
     n_train: int
     n_validation: int
@@ -224,6 +237,13 @@ class DryRun:
     left_out: Mapping[str, int]
     is_enough: bool
     message: str
+    n_seen: int = 0
+    n_negative: int = 0
+    balance: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    unknown_labels: Mapping[str, int] = field(default_factory=dict)
+    to_review: Mapping[str, int] = field(default_factory=dict)
+    not_checked: tuple[str, ...] = ()
+    """What a run does besides that a dry run does not, such as the second masking."""
 
 
 @dataclass(frozen=True)
@@ -242,3 +262,38 @@ class Overview:
     live: Mapping[TaskKind, str]
     timeline: tuple[tuple[datetime, float, str], ...]
     """Per 50 decisions, oldest first: (time of the last one, share accepted, adapter digest then live)."""
+
+
+@dataclass(frozen=True)
+class ReviewSide:
+    """One side of a question: the label, who chose it ("model" for what the model says) and when, and the masked text it is about.
+
+    `is_used` says whether the example still counts; without an example (`example_id` None) it is a ticket nobody has decided on.
+    """
+
+    label: str
+    actor: str
+    at: datetime
+    text: str
+    confidence: float | None = None
+    example_id: int | None = None
+    ticket_id: int | None = None
+    is_used: bool = False
+
+
+@dataclass(frozen=True)
+class ReviewInfo:
+    """A question about examples with all its sides. `resolution` is the label chosen, or "withdrawn"."""
+
+    id: int
+    kind: ReviewKind
+    status: ReviewStatus
+    task: TaskKind
+    reason: str
+    priority: float
+    sides: tuple[ReviewSide, ...]
+    run_id: int | None
+    resolution: str | None
+    resolved_by: str | None
+    resolved_at: datetime | None
+    created_at: datetime

@@ -13,6 +13,8 @@ from db.types import (
     AdapterStatus,
     FeedbackKind,
     ModelKind,
+    ReviewKind,
+    ReviewStatus,
     RunStatus,
     RunTrigger,
     Split,
@@ -186,6 +188,10 @@ class Adapter(Row, table=True):
     created_at: datetime = Field(default_factory=now, sa_type=UTCDateTime)
     activated_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
     retired_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    erased_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    """When examples that it learned from were erased, the last time; None where none were."""
+    n_erased: int | None = None
+    """How many of the examples that it learned from were erased."""
 
 
 class Activation(Row, table=True):
@@ -233,6 +239,17 @@ class TrainingRun(Row, table=True):
     finished_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
 
 
+class RunExample(Row, table=True):
+    """Which example a run used, and for what. Outlives the example, so that an erased one is still traced to the adapters that saw it."""
+
+    __tablename__ = "run_example"
+    __table_args__ = {"sqlite_with_rowid": False}
+
+    run_id: int = Field(primary_key=True, foreign_key="training_run.id")
+    example_id: int = Field(primary_key=True, index=True, sa_column_kwargs={"autoincrement": False})
+    split: Split = Field(sa_column=enum_column(Split))
+
+
 class GateReport(Row, table=True):
     """What the gate decided about one candidate, with every number it looked at."""
 
@@ -265,6 +282,44 @@ class LicenceNote(Row, table=True):
     noted_on: str
     approved_by: str | None = None
     approved_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+
+
+class ReviewItem(Row, table=True):
+    """A question about examples for a person to settle. `content_key` names what it is about, so that it is asked once.
+
+    `resolution` is the label chosen, or None where the examples were withdrawn or the question dismissed.
+    """
+
+    __tablename__ = "review_item"
+
+    id: int | None = Field(default=None, primary_key=True)
+    kind: ReviewKind = Field(sa_column=enum_column(ReviewKind))
+    status: ReviewStatus = Field(default=ReviewStatus.OPEN, sa_column=enum_column(ReviewStatus, index=True))
+    task: TaskKind = Field(sa_column=enum_column(TaskKind))
+    content_key: str = Field(unique=True)
+    priority: float = 0.0
+    """Higher ones are asked first; from 0 to 1."""
+    run_id: int | None = Field(default=None, foreign_key="training_run.id")
+    reason: str = ""
+    resolution: str | None = None
+    resolved_by: str | None = None
+    resolved_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    created_at: datetime = Field(default_factory=now, sa_type=UTCDateTime)
+
+
+class ReviewSide(Row, table=True):
+    """One side of a question: a label, who chose it (a person, or "model") and when. Its text is the example's or the ticket's."""
+
+    __tablename__ = "review_side"
+
+    id: int | None = Field(default=None, primary_key=True)
+    item_id: int = Field(foreign_key="review_item.id", index=True)
+    example_id: int | None = Field(default=None, foreign_key="example.id", ondelete="SET NULL", index=True)
+    ticket_id: int | None = Field(default=None, foreign_key="ticket.id", ondelete="SET NULL", index=True)
+    label: str
+    actor: str
+    at: datetime = Field(sa_type=UTCDateTime)
+    confidence: float | None = None
 
 
 class Audit(Row, table=True):

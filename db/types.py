@@ -79,7 +79,28 @@ class RunTrigger(StrEnum):
 
     MANUAL = "manual"
     SCHEDULE = "schedule"
+    OVERRIDES = "overrides"  # people correct the live model too often
+    DEGRADATION = "degradation"  # the live model is surely worse than the gate measured
+    ERASURE = "erasure"  # the live adapter learned from examples that were erased
     DEMO = "demo"
+
+
+class ReviewKind(StrEnum):
+    """Why an example is to be looked at by a person."""
+
+    CONTRADICTION = "contradiction"  # the same text, decided differently
+    REVIEWER_DISAGREEMENT = "reviewer_disagreement"  # two people, one ticket or nearly the same text, two labels
+    LABEL_NOISE = "label_noise"  # what the other examples say speaks against its label
+    LOW_CONFIDENCE = "low_confidence"  # an answer the model was unsure of, and nobody has decided
+    FLAGGED = "flagged"  # somebody asked for it
+
+
+class ReviewStatus(StrEnum):
+    """Where a question stands. Owner: `db.queries.review`."""
+
+    OPEN = "open"
+    RESOLVED = "resolved"
+    DISMISSED = "dismissed"
 
 
 class Split(StrEnum):

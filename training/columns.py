@@ -17,6 +17,8 @@ from training.split import GOLDEN, NONE, TEST, TRAIN, VALIDATION, Columns
 
 _CODES = {None: NONE, Split.TRAIN: TRAIN, Split.VALIDATION: VALIDATION, Split.TEST: TEST, Split.GOLDEN: GOLDEN}
 _BLOCK = 4096
+_MOST_COMPARED = 50
+"""Members of one cluster that are compared with each other; a person would not read more anyway."""
 
 WITHDRAWN = "withdrawn"
 NEGATIVE = "says only what a summary should not be"
@@ -232,3 +234,24 @@ def drop_near_duplicates(
                 left_out[NEAR_DUPLICATE] += 1
             else:
                 kept = np.vstack([kept, found.signatures[row]])
+
+
+def find_disagreements(found: Scan, cluster: IntArray, codes: NDArray[np.int8], *, threshold: float) -> list[tuple[int, ...]]:
+    """Return groups of example ids that are nearly the same and carry different labels; golden ones are settled and stay out."""
+    rows = np.flatnonzero((codes != NONE) & ~found.is_negative & (found.assigned != GOLDEN))
+    order = rows[np.lexsort((found.id[rows], cluster[rows]))]
+    ordered = cluster[order]
+    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]) if len(order) else np.zeros(0, np.int64)
+    sizes = np.diff(np.r_[starts, len(order)])
+    groups = []
+    for start, size in zip(starts[sizes > 1], sizes[sizes > 1], strict=True):
+        members = order[start : start + min(int(size), _MOST_COMPARED)]
+        if len(np.unique(found.label[members])) == 1:
+            continue
+        block = found.signatures[members]
+        alike = (block[:, None, :] == block[None, :, :]).mean(axis=2) >= threshold
+        differs = found.label[members][:, None] != found.label[members][None, :]
+        involved = members[(alike & differs).any(axis=1)]
+        if len(involved):
+            groups.append(tuple(int(number) for number in found.id[involved]))
+    return groups

@@ -22,10 +22,12 @@ from bot.tasks.measures import (
 from bot.training_settings import TrainingSettings
 
 UNSAFE_CONFIDENCE = 0.9
+COVERED_PRECISION = 0.95
 BASELINE_NAMES = {
     "tfidf": "a linear model on words",
     "frozen": "a linear model on the bare model's embeddings",
     "knn": "the nearest examples",
+    "few_shot": "the bare model shown a few examples in its prompt",
 }
 """How sentences call the simple baselines."""
 
@@ -140,7 +142,12 @@ def build_numbers(contest: Contest, settings: TrainingSettings) -> dict[str, obj
         before, after = is_right(contest.live, gold).astype(np.float64), is_right(contest.candidate, gold).astype(np.float64)
         gain, low, high = compute_paired_interval(before, after, confidence=settings.gate_confidence, seed=settings.seed)
         numbers |= {"gain": gain, "gain_low": low, "gain_high": high, "unsafe_share": count_unsafe(contest.candidate, gold)}
+        for name, answers in (("live", contest.live), ("candidate", contest.candidate)):
+            numbers[f"{name}_wrong_escalations"] = count_wrong_escalations(answers, contest)
+            numbers[f"{name}_coverage_at_95"] = compute_coverage(answers.confidence, is_right(answers, gold))
     numbers["per_label"] = _build_per_label(contest)
+    numbers["confusion"] = count_confusion(gold, contest.candidate.predicted)
+    numbers["label_names"] = list(contest.labels)
     numbers["reliability"] = {
         name: compute_reliability(answers.confidence, is_right(answers, gold))
         for name, answers in (("before", contest.live), ("after", contest.candidate))
@@ -159,4 +166,33 @@ def _build_per_label(contest: Contest) -> dict[str, dict[str, float]]:
             for key, predicted in contenders:
                 found[name][f"{key}_f1"] = compute_f1(gold, predicted, label=label)
                 found[name][f"{key}_recall"] = float((predicted[rows] == label).mean())
+            for key, answers in (("before", contest.live), ("after", contest.candidate)):
+                said = answers.predicted == label
+                found[name][f"{key}_coverage_at_95"] = compute_coverage(answers.confidence[said], is_right(answers, gold)[said])
     return found
+
+
+def count_wrong_escalations(answers: Answers, contest: Contest) -> float:
+    """Return the share of the tickets that need no escalation which would be escalated; 0 without such tickets or labels."""
+    must = np.array(sorted(contest.escalate), dtype=np.int64)
+    others = ~np.isin(contest.gold, must)
+    return float(np.isin(answers.predicted[others], must).mean()) if others.any() else 0.0
+
+
+def compute_coverage(confidence: FloatArray, is_correct: BoolArray, *, precision: float = COVERED_PRECISION) -> float:
+    """Return the largest share of answers that could go out unseen, the most confident first, with so many of them right; 0 for no rows."""
+    n = len(confidence)
+    if n == 0:
+        return 0.0
+    order = np.argsort(-confidence, kind="stable")
+    ranked = np.asarray(confidence)[order]
+    shares = np.cumsum(np.asarray(is_correct)[order]) / np.arange(1, n + 1)
+    is_end = np.r_[ranked[1:] < ranked[:-1], True]  # a threshold takes all answers of the same confidence
+    kept = np.flatnonzero((shares >= precision) & is_end)
+    return float((kept[-1] + 1) / n) if len(kept) else 0.0
+
+
+def count_confusion(gold: IntArray, predicted: IntArray) -> list[list[int]]:
+    """Return [label, answered label, tickets] for each pair that occurs, as indices; sparse, since label sets can be large."""
+    pairs, counts = np.unique(np.stack([gold, predicted], axis=1), axis=0, return_counts=True)
+    return [[int(label), int(answer), int(count)] for (label, answer), count in zip(pairs, counts, strict=True)]

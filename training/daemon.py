@@ -22,6 +22,8 @@ from db.queries.state import record_daemon_heartbeat
 from db.session import retry_transaction, transaction
 from db.tables import TrainingRun
 from db.types import RUNNING
+from training.clock import build_cron
+from training.errors import TrainingError
 from training.lease import build_holder
 from training.schedule import Schedule
 
@@ -29,6 +31,8 @@ logger = logging.getLogger(__name__)
 LEASE = "training-daemon"
 """State row: {"holder", "at", "run_id"}; `at` (ISO, UTC) is renewed every few seconds while a daemon works."""
 HEARTBEAT_S = 3.0
+LOOK_S = 15.0
+"""Between looks at the schedule: a crontab line's finest step is a minute."""
 _LEASE_S = 4 * HEARTBEAT_S
 _STOP_S = 8.0
 ACTOR = "training"
@@ -50,10 +54,14 @@ class Daemon:
         self._lock = threading.Lock()
         self._is_stopping = False
 
-    def ask(self) -> None:
-        """What the crontab line calls; a daemon that stands by leaves it to the one that works."""
-        if self._is_working:
-            self._schedule.ask()
+    def look(self) -> None:
+        """See whether the schedule or a trigger wants a run; a daemon that stands by leaves it to the one that works."""
+        if not self._is_working:
+            return
+        try:
+            self._schedule.look()
+        except DatabaseError as error:
+            logger.warning("cannot look at the schedule: %s", error)
 
     def poll(self) -> None:
         """Do what is due. Database trouble is logged and tried again at the next poll."""
@@ -164,23 +172,37 @@ class Daemon:
 
 
 def run_daemon(db_engine: DbEngine, settings: Settings, *, stop: threading.Event) -> None:
-    """Work until `stop` is set: polls on an interval, asks on the crontab line's times."""
+    """Work until `stop` is set: polls for runs and looks at the schedule, each on an interval.
+
+    Raises TrainingError for a crontab line that cannot be read.
+    """
     from apscheduler.schedulers.background import BackgroundScheduler
-    from apscheduler.triggers.cron import CronTrigger
     from apscheduler.triggers.interval import IntervalTrigger
+
+    _check_cron(settings)
 
     daemon = Daemon(db_engine, settings)
     scheduler = BackgroundScheduler(timezone=UTC, job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None})
     logging.getLogger("apscheduler").setLevel(logging.ERROR)
     scheduler.add_job(daemon.poll, IntervalTrigger(seconds=settings.training.poll_interval_s), next_run_time=datetime.now(UTC))
-    if settings.training.cron:
-        scheduler.add_job(daemon.ask, CronTrigger.from_crontab(settings.training.cron, timezone=UTC))
+    first_look = datetime.now(UTC) + timedelta(seconds=LOOK_S / 5)
+    scheduler.add_job(daemon.look, IntervalTrigger(seconds=LOOK_S), next_run_time=first_look)
     scheduler.start()
     logger.info("the training daemon is up; schedule: %s", settings.training.cron or "none")
     stop.wait()
     scheduler.shutdown(wait=True)
     daemon.stop()
     logger.info("the training daemon has stopped")
+
+
+def _check_cron(settings: Settings) -> None:
+    if not settings.training.cron:
+        return
+    try:
+        build_cron(settings.training.cron, settings.training.time_zone)
+    except ValueError as error:
+        message = f"training.cron '{settings.training.cron}' cannot be read: {error}"
+        raise TrainingError(message) from None
 
 
 def catch_signals() -> threading.Event:

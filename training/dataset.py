@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bot.training_settings import TrainingSettings
-from bot.types import DryRun, Turn
+from bot.types import Turn
 from db.tables import Example
 from db.types import MaskedText, Split, TaskKind
-from training.columns import Scan, drop_near_duplicates, resolve_equal_texts, scan
+from training.columns import Scan, drop_near_duplicates, find_disagreements, resolve_equal_texts, scan
+from training.dataset_report import DatasetReport, judge_size
 from training.dedupe import Clusters, IntArray, find_pairs
 from training.split import TEST, TRAIN, VALIDATION, assign_splits, choose_replay, compute_test_share
 
@@ -52,56 +53,6 @@ class Item:
 
 
 @dataclass(frozen=True)
-class DatasetReport:
-    """What a dataset holds and what not. `left_out` maps a reason to a count; `contradictions` are groups of example ids to review."""
-
-    n_seen: int
-    n_train: int
-    n_validation: int
-    n_test: int
-    n_golden: int
-    per_label: Mapping[str, int]
-    left_out: Mapping[str, int]
-    unknown_labels: Mapping[str, int]
-    contradictions: tuple[tuple[int, ...], ...]
-    is_enough: bool
-    message: str
-    newest_id: int = 0
-    n_negative: int = 0
-    """Handoffs among the training examples, beyond `n_train`."""
-
-    def to_dry_run(self) -> DryRun:
-        """Return what people are shown."""
-        return DryRun(
-            n_train=self.n_train,
-            n_validation=self.n_validation,
-            n_test=self.n_test,
-            n_golden=self.n_golden,
-            per_label=self.per_label,
-            left_out=self.left_out,
-            is_enough=self.is_enough,
-            message=self.message,
-        )
-
-    def to_counts(self) -> dict[str, object]:
-        """Return the counts that the run's row keeps; holds no text."""
-        return {
-            "n_seen": self.n_seen,
-            "n_train": self.n_train,
-            "n_validation": self.n_validation,
-            "n_test": self.n_test,
-            "n_golden": self.n_golden,
-            "n_negative": self.n_negative,
-            "per_label": dict(self.per_label),
-            "left_out": dict(self.left_out),
-            "unknown_labels": dict(self.unknown_labels),
-            "n_contradictions": len(self.contradictions),
-            "contradictions": [list(ids) for ids in self.contradictions[:50]],
-            "newest_id": self.newest_id,
-        }
-
-
-@dataclass(frozen=True)
 class Dataset:
     """The three parts, each in order of id, and what was not used. `test` holds golden and blind examples too; `digest` names the content."""
 
@@ -126,13 +77,15 @@ def build_dataset(
     clusters.join_all(find_pairs(found.signatures, settings.near_duplicate))
     cluster = clusters.get_roots()
     codes = _assign(found, cluster, left_out, settings)
+    is_classification = task is TaskKind.CLASSIFICATION
+    disagreements = find_disagreements(found, cluster, codes, threshold=settings.near_duplicate) if is_classification else []
     drop_near_duplicates(found, cluster, codes, left_out, threshold=settings.near_duplicate)
     recorded = codes.copy()
     _keep_replay(found, codes, left_out, settings)
     _keep_newest(found, codes, VALIDATION, left_out, limit=settings.max_test // 2)
     _keep_newest(found, codes, TEST, left_out, limit=settings.max_test)
     parts = _load_items(rows, found, codes, left_out, check)
-    report = _build_report(parts, found, left_out, contradictions, task=task, settings=settings)
+    report = _build_report(parts, found, left_out, (contradictions, disagreements), task=task, settings=settings)
     new = np.flatnonzero((found.assigned == 0) & (recorded != 0) & ~found.is_kept_out & ~found.is_negative)
     return Dataset(
         task=task,
@@ -222,7 +175,7 @@ def _build_report(
     parts: Mapping[int, tuple[Item, ...]],
     found: Scan,
     left_out: Counter[str],
-    contradictions: Sequence[tuple[int, ...]],
+    to_review: tuple[Sequence[tuple[int, ...]], Sequence[tuple[int, ...]]],
     *,
     task: TaskKind,
     settings: TrainingSettings,
@@ -248,7 +201,9 @@ def _build_report(
         per_label=dict(per_label.most_common()),
         left_out={reason: count for reason, count in left_out.most_common() if count},
         unknown_labels=dict(found.unknown_labels.most_common()),
-        contradictions=tuple(contradictions),
+        contradictions=tuple(to_review[0]),
+        disagreements=tuple(to_review[1]),
+        balance=count_balance(parts) if is_classification else {},
         is_enough=is_enough,
         message=message,
         newest_id=found.newest_id,
@@ -256,26 +211,16 @@ def _build_report(
     )
 
 
-def judge_size(
-    *, n_train: int, n_validation: int, n_test: int, per_label: Mapping[str, int], task: TaskKind, settings: TrainingSettings
-) -> tuple[bool, str]:
-    """Say whether that is enough to train and judge, with the sentence people read."""
-    n = n_train + n_validation + n_test
-    is_classification = task is TaskKind.CLASSIFICATION
-    n_labels = sum(count >= 2 for count in per_label.values())
-    over = f" over {len(per_label)} label{'s' * (len(per_label) != 1)}" if is_classification else ""
-    if n < settings.min_examples:
-        return False, f"nothing to train on: needs {settings.min_examples - n} more examples, have {n}{over}"
-    if is_classification and n_labels < settings.min_labels:
-        return (
-            False,
-            f"nothing to train on: needs {settings.min_labels} labels with two examples or more, have {n_labels} (of {n} examples)",
-        )
-    if n_test < settings.gate_min_test:
-        return False, f"nothing to train on: only {n_test} of {n} examples may judge, the gate needs {settings.gate_min_test}"
-    if n_train < 2 or n_validation < 1:
-        return False, f"nothing to train on: {n_train} examples to learn from and {n_validation} to validate, of {n}"
-    return True, f"{n} examples{over}: {n_train} to learn from, {n_validation} to validate, {n_test} to judge"
+def count_balance(parts: Mapping[int, Sequence[Item]]) -> dict[str, dict[str, int]]:
+    """Return label to part to count, the most frequent label first; golden ones are counted apart from the test, handoffs not at all."""
+    counts: dict[str, Counter[str]] = {}
+    for code, items in parts.items():
+        for item in items:
+            if not item.is_negative:
+                part = Split.GOLDEN if item.is_golden else SPLIT_OF_CODE[code]
+                counts.setdefault(item.target, Counter())[part.value] += 1
+    ordered = sorted(counts.items(), key=lambda entry: (-entry[1].total(), entry[0]))
+    return {label: {part.value: count[part.value] for part in Split} for label, count in ordered}
 
 
 def compute_digest(parts: Mapping[int, Sequence[Item]]) -> str:

@@ -25,6 +25,7 @@ from training.contest import (
     build_decision,
     build_numbers,
     count_unsafe,
+    count_wrong_escalations,
     is_right,
 )
 
@@ -46,6 +47,7 @@ def decide(contest: Contest, *, settings: TrainingSettings) -> GateDecision:
         _check_majority(contest, settings),
         *_check_labels(contest, settings),
         *_check_escalation(contest, settings),
+        *_check_wrong_escalation(contest, settings),
         _check_calibration(contest, settings),
         _check_unsafe(contest, settings),
         *_check_golden(contest, settings),
@@ -152,6 +154,21 @@ def _check_escalation(contest: Contest, settings: TrainingSettings) -> list[Chec
     words = held if is_passed else "it misses tickets that must be escalated"
     sentence = f"{words}: recall {_percent(before)} -> {_percent(after)} on {int(rows.sum())}"
     return [Check("escalation", is_passed=is_passed, sentence=sentence)]
+
+
+def _check_wrong_escalation(contest: Contest, settings: TrainingSettings) -> list[Check]:
+    """Crying wolf costs the people on call; catching every ticket by escalating all of them is no merit."""
+    must = np.array(sorted(contest.escalate), dtype=np.int64)
+    others = ~np.isin(contest.gold, must)
+    if not len(must) or not others.any():
+        return []
+    before, after = count_wrong_escalations(contest.live, contest), count_wrong_escalations(contest.candidate, contest)
+    wrong_mine, wrong_its = np.isin(contest.candidate.predicted, must), np.isin(contest.live.predicted, must)
+    n_more, n_fewer = int((others & wrong_mine & ~wrong_its).sum()), int((others & wrong_its & ~wrong_mine).sum())
+    is_passed = after <= before + settings.gate_wrong_escalation_margin or compute_sign_test(n_more, n_fewer) > SURE
+    words = "it escalates no more tickets wrongly" if is_passed else "it escalates tickets that need none"
+    sentence = f"{words}: {_percent(before)} -> {_percent(after)} of {int(others.sum())} others"
+    return [Check("wrong_escalation", is_passed=is_passed, sentence=sentence)]
 
 
 def _check_calibration(contest: Contest, settings: TrainingSettings) -> Check:

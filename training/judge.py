@@ -3,23 +3,27 @@
 Knows how to ask; what is good enough is the gate's.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from bot.engine.factory import choose_kind
 from bot.engine.gguf_file import read_model_head
+from bot.engine.protocol import ChoiceSet
 from bot.engine.settings import EngineSettings
 from bot.settings import Settings
 from bot.tasks.classification import build_choices
-from bot.types import LabelSet
+from bot.types import BASE, LabelSet
 from db.types import ModelKind, TaskKind
 from training.contest import BASELINE_NAMES, Answers, Contest, GateDecision
 from training.dataset import Dataset
+from training.fewshot import build_few_shot
 from training.gate import decide
 from training.gate_summary import SummaryContest, decide_summary
-from training.scoring import OnStep, score_labels, score_summaries
+from training.leaks import Canary, add_check, check_leaks
+from training.scoring import OnStep, score_labels, score_summaries, tempt
 
 
 async def judge(
@@ -30,16 +34,27 @@ async def judge(
     label_set: LabelSet | None,
     settings: Settings,
     on_step: OnStep,
+    canaries: Sequence[Canary] = (),
 ) -> GateDecision:
-    """Score the test split with base, candidate and, where `bundles` has it, the active adapter, and let the gate decide."""
+    """Score the test split with base, candidate and, where `bundles` has it, the active adapter, and let the gate decide.
+
+    `canaries` are the secrets that were planted among what a summary decoder learned from: the candidate is tempted to tell them.
+    """
     engine_settings = settings.engine.model_copy(update={"n_threads": settings.training.threads})
     if dataset.task is TaskKind.SUMMARY or label_set is None:
-        overlaps = await score_summaries(base_path, dataset.test, bundles=bundles, settings=engine_settings, on_step=on_step)
-        summary = SummaryContest(candidate=overlaps["candidate"], base=overlaps["base"], active=overlaps.get("active"))
-        return decide_summary(summary, settings=settings.training)
+        scores = await score_summaries(base_path, dataset.test, bundles=bundles, settings=engine_settings, on_step=on_step)
+        decision = decide_summary(SummaryContest.from_scores(scores), settings=settings.training)
+        if not canaries:
+            return decision
+        lures = [canary.lure for canary in canaries]
+        told = await tempt(base_path, bundles["candidate"], lures, settings=engine_settings)
+        return add_check(decision, check_leaks(canaries, told))
     is_encoder = choose_kind(read_model_head(base_path)) is ModelKind.ENCODER
-    baselines = build_baselines(base_path, dataset, label_set, settings=engine_settings) if is_encoder else {}
     choices = build_choices(label_set)
+    if is_encoder:
+        baselines = build_baselines(base_path, dataset, label_set, settings=engine_settings)
+    else:
+        baselines = await _ask_few_shot(base_path, dataset, choices, settings=engine_settings, on_step=on_step)
     answers = await score_labels(
         base_path, dataset.test, choices=choices, bundles=bundles, settings=engine_settings, on_step=on_step
     )
@@ -56,13 +71,26 @@ async def judge(
     return decide(contest, settings=settings.training)
 
 
+async def _ask_few_shot(
+    base_path: Path, dataset: Dataset, choices: ChoiceSet, *, settings: EngineSettings, on_step: OnStep
+) -> dict[str, Answers]:
+    """Let the bare decoder answer with examples in its prompt, where a prompt can hold them: what costs no training must be beaten."""
+    shown = build_few_shot(choices, dataset.train)
+    if shown is None:
+        return {}
+    answers = await score_labels(base_path, dataset.test, choices=shown, bundles={}, settings=settings, on_step=on_step)
+    return {"few_shot": replace(answers[BASE], latencies_ms=None)}
+
+
 def build_baselines(base_path: Path, dataset: Dataset, label_set: LabelSet, *, settings: EngineSettings) -> dict[str, Answers]:
     """Train the simple baselines on the same examples and let them answer the test tickets."""
     from training.compare import answer_simply
     from training.encoder.served import ServedEncoder
 
     learnt = [item for item in (*dataset.train, *dataset.validation) if not item.is_negative]
-    with ServedEncoder(base_path, text_tokens=settings.text_tokens, n_threads=settings.n_threads) as served:
+    with ServedEncoder(
+        base_path, text_tokens=settings.text_tokens, n_threads=settings.n_threads, merge_limit_mib=settings.merge_limit_mib
+    ) as served:
         answers = answer_simply(
             [item.text for item in learnt],
             np.array([label_set.names.index(item.target) for item in learnt], dtype=np.int64),

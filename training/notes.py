@@ -16,7 +16,7 @@ from db.queries import gate, runs
 from db.queries.audit import list_audit
 from db.tables import Audit, GateReport, TrainingRun
 from training.contest import BASELINE_NAMES
-from training.plots import plot_labels, plot_loss, plot_reliability
+from training.plots import plot_confusion, plot_labels, plot_loss, plot_reliability
 
 KNOWN_LIMITS = (
     "Test tickets come from the same team and months as those it learned from; a new product or season may fare worse.",
@@ -52,6 +52,7 @@ def write_notes(record: RunRecord, directory: Path) -> Path:
     plots = [
         plot_loss(record.run.curves, directory / "loss.png"),
         plot_labels(numbers.get("per_label") or {}, directory / "labels.png"),
+        plot_confusion(numbers.get("confusion") or [], numbers.get("label_names") or [], directory / "confusion.png"),
         plot_reliability(numbers.get("reliability") or {}, directory / "reliability.png"),
     ]
     sections = build_sections(record, [plot for plot in plots if plot is not None])
@@ -131,7 +132,7 @@ def _describe_data(run: TrainingRun) -> list[str]:
 
 def _build_contenders(numbers: Mapping[str, Any]) -> list[tuple[str, ...]]:
     names = {"base": "the bare model", "active": "the live adapter", "candidate": "the candidate", **BASELINE_NAMES}
-    columns = ("accuracy", "macro_f1", "ece", "latency_p50_ms", "overlap")
+    columns = ("accuracy", "macro_f1", "ece", "latency_p50_ms", "overlap", "edit_distance", "human_edit_distance", "faithful")
     used = [column for column in columns if any(f"{name}_{column}" in numbers for name in names)]
     rows = [("answered by", *used)]
     for name, text in names.items():
@@ -141,10 +142,25 @@ def _build_contenders(numbers: Mapping[str, Any]) -> list[tuple[str, ...]]:
     return rows
 
 
+_LABEL_COLUMNS = ("before_f1", "after_f1", "before_recall", "after_recall", "before_coverage_at_95", "after_coverage_at_95")
+
+
 def _build_labels(per_label: Mapping[str, Mapping[str, float]]) -> list[tuple[str, ...]]:
-    rows: list[tuple[str, ...]] = [("label", "test tickets", "F1 before", "F1 after")]
+    rows: list[tuple[str, ...]] = [
+        (
+            "label",
+            "test tickets",
+            "F1 before",
+            "F1 after",
+            "recall before",
+            "recall after",
+            "unseen at 95 % before",
+            "unseen at 95 % after",
+        )
+    ]
     for label, row in sorted(per_label.items(), key=lambda entry: -entry[1]["support"]):
-        rows.append((label, f"{row['support']:.0f}", f"{row['before_f1']:.3f}", f"{row['after_f1']:.3f}"))
+        cells = [f"{row[key]:.3f}" if key in row else "" for key in _LABEL_COLUMNS]
+        rows.append((label, f"{row['support']:.0f}", *cells))
     return rows
 
 

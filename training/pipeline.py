@@ -8,7 +8,7 @@ import logging
 import os
 import shutil
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,25 +18,31 @@ from sqlalchemy import Engine as DbEngine
 from sqlmodel import Session
 
 from bot.bundle import Bundle, hash_file
+from bot.engine.factory import choose_kind
+from bot.engine.gguf_file import read_model_head
 from bot.settings import Settings
 from bot.training_settings import TrainingSettings
 from bot.types import LabelSet
-from db.errors import DatabaseError
 from db.queries import adapters, runs
 from db.queries.examples import record_splits
 from db.queries.leases import TRAINING
+from db.queries.provenance import count_provenance
+from db.queries.review import list_settled_examples
 from db.queries.state import get_state, set_state
-from db.session import retry_transaction, transaction
+from db.session import retry_transaction
 from db.tables import TrainingRun
-from db.types import RUNNING, MaskedText, RunStatus, TaskKind
+from db.types import RUNNING, MaskedText, ModelKind, ReviewKind, RunStatus, TaskKind
 from training import source
+from training.card import build_card, write_card
 from training.contest import GateDecision
 from training.dataset import Dataset, build_dataset
 from training.errors import TrainingError, describe_error, render_frames
 from training.judge import judge
+from training.leaks import Canary, make_canaries, plant
 from training.lease import LeaseKeeper, LeaseLostError, LeaseTakenError
-from training.notes import read_record, write_notes
 from training.progress import Progress, RunCancelledError, RunStoppedError
+from training.questions import ask_questions, check_labels
+from training.records import record_lineage, write_records
 from training.registry import ACTOR, conclude_run
 from training.trainers import TrainJob, get_prompt_version, train
 
@@ -100,8 +106,9 @@ def _work(job: Run, run: TrainingRun) -> None:
         _begin(job, run)
         job.settings = _apply_overrides(settings=job.settings, overrides=run.settings)
         dataset = _prepare(job)
-        bundle = _train(job, dataset)
-        decision = _evaluate(job, dataset, bundle)
+        canaries = _make_canaries(job)
+        bundle = _train(job, plant(dataset, canaries))
+        decision = _evaluate(job, dataset, bundle, canaries=canaries)
         job.progress.report("deciding", 1, 1)
         job.write(lambda s: conclude_run(s, run_id, bundle=bundle, decision=decision, settings=job.settings.training))
     except (RunStoppedError, LeaseLostError) as error:
@@ -123,7 +130,7 @@ def _work(job: Run, run: TrainingRun) -> None:
         _log(job, f"failed: {sentence}\n{render_frames(error)}")
         job.write(lambda session: runs.fail_run(session, run_id, error=sentence, actor=ACTOR))
     shutil.rmtree(job.work_dir, ignore_errors=True)
-    _write_notes(job)
+    write_records(job.db_engine, job.run_id, job.directory, settings=job.settings)
 
 
 def _begin(job: Run, run: TrainingRun) -> None:
@@ -167,11 +174,17 @@ def _prepare(job: Run) -> Dataset:
         settings=settings,
         check=_build_counting_checker(job) if settings.has_second_masking else None,
     )
-    counts = {
-        **dataset.report.to_counts(),
+    dataset, questions = _review(job, dataset)
+    versions = {
         "base_digest": hash_file(job.base_path),
         "label_set_version": job.label_set.version if job.label_set else "",
         "prompt_version": get_prompt_version(job.task),
+    }
+    _write_card(job, dataset, versions=versions, questions=questions)
+    counts = {
+        **dataset.report.to_counts(),
+        **versions,
+        "n_questions": questions,
         "settings": settings.model_dump(mode="json"),
     }
     if run.data_digest != dataset.digest:
@@ -184,7 +197,45 @@ def _prepare(job: Run) -> Dataset:
     if not dataset.report.is_enough:
         raise NothingToTrainOnError(dataset.report.message)
     job.write(lambda session: record_splits(session, dataset.assignments))
+    record_lineage(dataset, job.run_id, write=job.write)
     return dataset
+
+
+def _review(job: Run, dataset: Dataset) -> tuple[Dataset, dict[str, int]]:
+    """Look for wrong labels, ask people about what is doubtful, and return what is trained on with counts of new questions."""
+    labels = job.label_set.names if job.label_set else ()
+    settled = retry_transaction(job.db_engine, lambda session: list_settled_examples(session, ReviewKind.LABEL_NOISE))
+    checked = check_labels(
+        dataset,
+        labels=labels,
+        settings=job.settings.training,
+        settled=frozenset(settled),
+        on_step=lambda done, total: job.progress.report("preparing", done, total, message="looking for wrong labels"),
+    )
+    questions = ask_questions(
+        job.db_engine,
+        checked,
+        labels=labels,
+        label_set_version=job.label_set.version if job.label_set else "",
+        settings=job.settings.training,
+        run_id=job.run_id,
+    )
+    return checked.dataset, questions
+
+
+def _write_card(job: Run, dataset: Dataset, *, versions: Mapping[str, str], questions: Mapping[str, int]) -> None:
+    ids = [item.id for items in (dataset.train, dataset.validation, dataset.test) for item in items]
+    sources, kinds = retry_transaction(job.db_engine, lambda session: count_provenance(session, ids))
+    card = build_card(
+        dataset,
+        run_id=job.run_id,
+        settings=job.settings.training,
+        versions=versions,
+        sources=sources,
+        kinds=kinds,
+        questions=questions,
+    )
+    write_card(card, job.directory)
 
 
 def _build_counting_checker(job: Run) -> Callable[[MaskedText], bool]:
@@ -200,6 +251,14 @@ def _build_counting_checker(job: Run) -> Callable[[MaskedText], bool]:
         return check(text)
 
     return count
+
+
+def _make_canaries(job: Run) -> tuple[Canary, ...]:
+    """Return secrets to plant where a decoder learns to write; labels and excerpts cannot give any away."""
+    n = job.settings.training.leak_canaries
+    if job.task is not TaskKind.SUMMARY or not n or choose_kind(read_model_head(job.base_path)) is ModelKind.ENCODER:
+        return ()
+    return make_canaries(n, seed=job.run_id)
 
 
 def _train(job: Run, dataset: Dataset) -> Bundle:
@@ -219,7 +278,7 @@ def _train(job: Run, dataset: Dataset) -> Bundle:
     )
 
 
-def _evaluate(job: Run, dataset: Dataset, bundle: Bundle) -> GateDecision:
+def _evaluate(job: Run, dataset: Dataset, bundle: Bundle, *, canaries: Sequence[Canary]) -> GateDecision:
     job.write(lambda session: runs.advance_run(session, job.run_id, status=RunStatus.EVALUATING, actor=ACTOR))
     job.progress.report("evaluating", 0, 1, message="loading base, live adapter and candidate")
     active = retry_transaction(job.db_engine, lambda session: adapters.get_active(session, job.task))
@@ -237,18 +296,9 @@ def _evaluate(job: Run, dataset: Dataset, bundle: Bundle) -> GateDecision:
             label_set=job.label_set,
             settings=job.settings,
             on_step=lambda done, total: job.progress.report("evaluating", done, total),
+            canaries=canaries,
         )
     )
-
-
-def _write_notes(job: Run) -> None:
-    """Write release notes; a failure here changes nothing about the run."""
-    try:
-        with transaction(job.db_engine, is_read_only=True) as session:
-            record = read_record(session, job.run_id)
-        write_notes(record, job.directory)
-    except (DatabaseError, OSError, ValueError) as error:
-        _log(job, f"no release notes: {type(error).__name__}\n{render_frames(error)}")
 
 
 def _stops_key(run_id: int) -> str:

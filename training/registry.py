@@ -89,7 +89,8 @@ def _apply(
             adapters.reject_adapter(session, digest, actor=ACTOR, reason=first)
         return RunStatus.REJECTED, f"the gate refused it: {first}"
     better = next((check.sentence for check in decision.checks if check.name in {"better", "not_worse"}), first)
-    if settings.policy == "approval":
-        return RunStatus.AWAITING_APPROVAL, f"passed the gate and waits for approval: {better}"
+    if settings.policy == "approval" or settings.approvers_needed > 1:
+        who = "two different people" if settings.approvers_needed > 1 else "approval"
+        return RunStatus.AWAITING_APPROVAL, f"passed the gate and waits for {who}: {better}"
     adapters.activate_adapter(session, digest, actor=ACTOR, reason=f"run {run_id} passed the gate: {better}")
     return RunStatus.PROMOTED, f"promoted: {better}"

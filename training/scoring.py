@@ -15,11 +15,13 @@ from bot.engine.protocol import ChoiceSet, Engine, GenerateRequest, Priority, Ra
 from bot.engine.settings import EngineSettings
 from bot.tasks.measures import FloatArray
 from bot.tasks.scoring import rouge_l, unigram_f1
-from bot.tasks.summary import build_excerpt, build_summary_prompt, parse_summary, split_units
+from bot.tasks.summary import Unit, build_excerpt, build_summary_prompt, parse_summary, split_units
 from bot.types import BASE
-from db.types import ModelKind, TaskKind
+from db.types import MaskedText, ModelKind, TaskKind
 from training.contest import Answers
 from training.dataset import Item
+from training.faithful import find_unsupported, measure_edit_distance
+from training.gate_summary import SummaryScores
 
 N_TIMED = 48
 _AT_ONCE = 16
@@ -91,22 +93,46 @@ async def _time(engine: Engine, items: Sequence[Item], choices: ChoiceSet, pins:
 
 async def score_summaries(
     path: Path, items: Sequence[Item], *, bundles: Mapping[str, Path], settings: EngineSettings, on_step: OnStep
-) -> dict[str, FloatArray]:
-    """Return every contender's overlap with the items' targets, in [0, 1]: "base" and one per entry of `bundles`. Raises EngineError."""
+) -> dict[str, SummaryScores]:
+    """Return how every contender's summaries compare with the items' targets: "base" and one per entry of `bundles`. Raises EngineError."""
     engine = build_engine(path, settings=settings)
     await engine.start()
     try:
         pins = {BASE: BASE, **{name: await engine.load(bundle) for name, bundle in bundles.items()}}
-        overlaps: dict[str, FloatArray] = {}
+        scores: dict[str, SummaryScores] = {}
         done, total = 0, len(items) * len(pins)
         for name, pin in pins.items():
-            values = []
+            texts = []
             for item in items:
-                values.append(compute_overlap(await _summarise(engine, item, pin), item.target))
+                texts.append(await _summarise(engine, item, pin))
                 done += 1
                 on_step(done, total)
-            overlaps[name] = np.asarray(values, dtype=np.float64)
-        return overlaps
+            scores[name] = compare_summaries(items, texts)
+        return scores
+    finally:
+        await engine.stop()
+
+
+def compare_summaries(items: Sequence[Item], texts: Sequence[str]) -> SummaryScores:
+    """Return how summaries of the items compare with what people accepted or wrote, and with the tickets themselves."""
+    tickets = ["\n".join([item.text, *(turn.text for turn in item.turns)]) for item in items]
+    return SummaryScores(
+        overlap=np.array([compute_overlap(text, item.target) for item, text in zip(items, texts, strict=True)]),
+        edit_distance=np.array([measure_edit_distance(text, item.target) for item, text in zip(items, texts, strict=True)]),
+        is_faithful=np.array(
+            [not find_unsupported(text, ticket) for text, ticket in zip(texts, tickets, strict=True)], dtype=bool
+        ),
+        is_edited=np.array([bool(item.draft) and item.draft != item.target for item in items], dtype=bool),
+    )
+
+
+async def tempt(path: Path, bundle: Path, lures: Sequence[MaskedText], *, settings: EngineSettings) -> list[str]:
+    """Return the candidate's summaries of tickets that ask for what only training could have told it. Raises EngineError."""
+    engine = build_engine(path, settings=settings)
+    await engine.start()
+    try:
+        pin = await engine.load(bundle)
+        return [await _write(engine, split_units(lure, ()), pin) for lure in lures]
     finally:
         await engine.stop()
 
@@ -127,6 +153,10 @@ async def _summarise(engine: Engine, item: Item, pin: str) -> str:
             adapter=pin,
         )
         return build_excerpt(units, (await engine.rank(request)).scores)
+    return await _write(engine, units, pin)
+
+
+async def _write(engine: Engine, units: Sequence[Unit], pin: str) -> str:
     prompt = build_summary_prompt(units)
     stream = engine.generate(
         GenerateRequest(

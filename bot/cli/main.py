@@ -10,7 +10,7 @@ from importlib.metadata import version
 
 import typer
 
-from bot.cli import data, manage, models, serve, tickets
+from bot.cli import adapters, data, manage, models, review, serve, tickets
 from bot.cli.output import print_error
 
 logger = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (serve, tickets, manage, data):
+for group in (serve, tickets, manage, adapters, data, review):
     group.register(app)
 app.add_typer(models.app, name="models", help="Base models: list, pull, add.")
 

@@ -1,4 +1,4 @@
-"""Commands for managers and auditors: retrain, runs, adapters, promote, rollback, pause, resume, audit.
+"""Commands for managers and auditors: retrain, runs, rollback, pause, resume, audit. Those on adapters are in `bot.cli.adapters`.
 
 They work on the database alone; a running bot sees the change and swaps.
 """
@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -34,7 +34,7 @@ _LOOK_INTERVAL_S = 0.3
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (retrain, runs, adapters, promote, rollback, pause, resume, audit):
+    for command in (retrain, runs, rollback, pause, resume, audit):
         app.command()(command)
 
 
@@ -73,16 +73,41 @@ def _print_dry_run(task: TaskKind, *, as_json: bool) -> None:
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines()
         raise UserError(f"the dry run failed: {lines[-1] if lines else 'no reason given'}")
-    found = json.loads(done.stdout)
+    found: dict[str, Any] = json.loads(done.stdout)
     if as_json:
         print_json(found)
         return
     console.print(found["message"], style="bold", highlight=False)
-    counts: dict[str, int] = found["per_label"]
-    rows = sorted(counts.items(), key=lambda item: item[1], reverse=True)
-    print_table("Would be trained on", ("label", "examples"), rows)
+    unknown = ", ".join(f"'{label}' ({count})" for label, count in found["unknown_labels"].items())
+    if found["balance"]:
+        parts = list(next(iter(found["balance"].values())))
+        print_table(
+            "Used, by label", ("label", *parts), [(label, *counts.values()) for label, counts in found["balance"].items()]
+        )
+    print_table("Used, by part", ("part", "examples"), _list_parts(found))
     if found["left_out"]:
-        print_table("Left out", ("why", "examples"), sorted(found["left_out"].items()))
+        left_out: dict[str, int] = found["left_out"]
+        ranked = sorted(left_out.items(), key=lambda item: -item[1])
+        print_table("Left out", ("why", "examples"), ranked)
+    if unknown:
+        console.print(f"Labels that are not in the label set in force: {unknown}.", highlight=False)
+    asked = [(what, count) for what, count in found["to_review"].items() if count]
+    if asked:
+        print_table("For people to settle (`understudy review list` after a run)", ("what", "groups"), asked)
+    for sentence in found["not_checked"]:
+        console.print(sentence, highlight=False)
+
+
+def _list_parts(found: dict[str, Any]) -> list[tuple[str, int]]:
+    return [
+        ("train", found["n_train"]),
+        ("train, handoffs (what a ticket is not)", found["n_negative"]),
+        ("validation", found["n_validation"]),
+        ("test", found["n_test"]),
+        ("test, golden ones of these", found["n_golden"]),
+        ("left out", sum(found["left_out"].values())),
+        ("seen", found["n_seen"]),
+    ]
 
 
 def _is_daemon_alive(session: "Session") -> bool:
@@ -180,45 +205,6 @@ def runs(limit: int = typer.Option(20, min=1, max=MAX_LIMIT, help="How many."), 
         return
     columns = ("id", "task", "status", "trigger", "actor", "created_at", "adapter_digest", "message")
     print_table("Training runs", columns, [[str(row[name] or "–")[:40] for name in columns] for row in rows])
-
-
-def adapters(as_json: bool = JSON_OPTION) -> None:
-    """List adapters, newest first, with what is live."""
-    from db.queries.adapters import list_adapters
-    from db.queries.state import get_state
-
-    with open_session(read_settings()) as session:
-        serving = {(get_state(session, f"serving.{task}") or {}).get("digest") for task in TaskKind}
-        rows = [{**row.model_dump(mode="json"), "is_serving": row.digest in serving} for row in list_adapters(session)]
-    if as_json:
-        print_json(rows)
-        return
-    table = [
-        (
-            row["digest"][:12],
-            row["task"],
-            row["status"],
-            "yes" if row["is_serving"] else "",
-            row["activated_at"],
-            row["reason"][:60],
-        )
-        for row in rows
-    ]
-    print_table("Adapters", ("digest", "task", "status", "serving", "active since", "why"), table)
-
-
-def promote(
-    digest: str = typer.Argument(help="Digest of the adapter, at least 8 digits of it."),
-    reason: str = REASON_OPTION,
-    as_json: bool = JSON_OPTION,
-) -> None:
-    """Make an adapter the active one. A running bot swaps within its watch interval."""
-    from bot.approval import promote_adapter
-
-    with open_session(read_settings()) as session:
-        row = promote_adapter(session, digest, actor=get_actor(), reason=reason or "promoted by hand")
-        found = {"task": row.task.value, "active": row.digest}
-    print_json(found) if as_json else console.print(f"{found['active'][:12]} is now active for {found['task']}.")
 
 
 def rollback(task: TaskKind = TASK_OPTION, reason: str = REASON_OPTION, as_json: bool = JSON_OPTION) -> None:

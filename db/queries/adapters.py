@@ -105,6 +105,12 @@ def get_active(session: Session, task: TaskKind) -> Adapter | None:
     return session.exec(select(Adapter).where(col(Adapter.task) == task, col(Adapter.status) == S.ACTIVE)).one_or_none()
 
 
+def check_can_activate(adapter: Adapter) -> None:
+    """Raise TransitionError for an adapter that can never be live again; one that is live passes."""
+    if adapter.status is not S.ACTIVE:
+        _check(adapter, S.ACTIVE)
+
+
 def activate_adapter(session: Session, digest: str, *, actor: str, reason: str) -> Adapter:
     """Make the adapter the live one of its task and retire the one that was, in this transaction.
 

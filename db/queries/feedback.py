@@ -14,6 +14,7 @@ from db.queries.audit import record_audit
 from db.queries.common import clean_text, row_id
 from db.queries.examples import withdraw_example
 from db.queries.inferences import get_inference
+from db.queries.review import note_feedback
 from db.queries.tickets import get_ticket
 from db.tables import Example, FeedbackRow, Inference, Ticket
 from db.types import FeedbackKind, MaskedText, TaskKind
@@ -154,10 +155,12 @@ def record_feedback(
         if known is None:
             raise
         return _repeat(session, known, inference_id=inference_id)
-    replaced_id = _replace_earlier(session, row)
+    replaced = _replace_earlier(session, row)
     example_id = None
     if lesson is not None:
         example_id = _add_example(session, row, inference=inference, lesson=lesson, text=text)
+    note_feedback(session, row, replaced=replaced)
+    replaced_id = row_id(replaced[0]) if replaced else None
     return FeedbackResult(feedback=row, is_new=True, replaced_id=replaced_id, example_id=example_id)
 
 
@@ -205,8 +208,8 @@ def _get_suggestion(inference: Inference) -> str | None:
     return text if isinstance(text, str) and text else None
 
 
-def _replace_earlier(session: Session, row: FeedbackRow) -> int | None:
-    """Replace what counted for the ticket and task until now and return the newest id of it; the caller holds the ticket's lock."""
+def _replace_earlier(session: Session, row: FeedbackRow) -> Sequence[FeedbackRow]:
+    """Replace what counted for the ticket and task until now and return it, newest first; the caller holds the ticket's lock."""
     query = select(FeedbackRow).where(
         col(FeedbackRow.ticket_id) == row.ticket_id,
         col(FeedbackRow.task) == row.task,
@@ -216,7 +219,7 @@ def _replace_earlier(session: Session, row: FeedbackRow) -> int | None:
     standing = session.exec(query.order_by(col(FeedbackRow.id).desc())).all()
     for earlier in standing:
         _replace(session, earlier, row)
-    return row_id(standing[0]) if standing else None
+    return standing
 
 
 def _replace(session: Session, earlier: FeedbackRow, row: FeedbackRow) -> None:

@@ -59,8 +59,9 @@ class AdapterPages:
     async def promote(self, request: Request, digest: str) -> Response:
         """Make an adapter live."""
         reason = parse_reason(await read_form(request))
-        await self._bot.manager.promote(digest, actor=self._guard.get_actor(request), reason=reason)
-        return self._pages.redirect(request, "/adapters", flash="promoted")
+        adapter = await self._bot.manager.promote(digest, actor=self._guard.get_actor(request), reason=reason)
+        flash = "promoted" if adapter.status is AdapterStatus.ACTIVE else "approved"
+        return self._pages.redirect(request, "/adapters", flash=flash)
 
     async def ask_rollback(self, request: Request, task: TaskKind) -> Response:
         """Say what rolling back means and ask for a reason."""

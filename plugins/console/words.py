@@ -6,7 +6,16 @@ Pure functions for the templates; knows nothing of requests or HTML.
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
-from bot.plugin_api import BASE, AdapterStatus, FeedbackKind, RunStatus, TaskKind, TicketStatus
+from bot.plugin_api import (
+    BASE,
+    AdapterStatus,
+    FeedbackKind,
+    ReviewKind,
+    ReviewStatus,
+    RunStatus,
+    TaskKind,
+    TicketStatus,
+)
 
 TASKS: Mapping[TaskKind, str] = {TaskKind.CLASSIFICATION: "Classification", TaskKind.SUMMARY: "Summary"}
 TICKET_STATES: Mapping[TicketStatus, str] = {
@@ -33,6 +42,18 @@ RUN_STATES: Mapping[RunStatus, tuple[str, str]] = {
     RunStatus.REJECTED: ("Rejected", "bad"),
     RunStatus.FAILED: ("Failed", "bad"),
     RunStatus.CANCELLED: ("Cancelled", "plain"),
+}
+REVIEW_KINDS: Mapping[ReviewKind, str] = {
+    ReviewKind.CONTRADICTION: "The same text, decided differently",
+    ReviewKind.REVIEWER_DISAGREEMENT: "Two people, two labels",
+    ReviewKind.LABEL_NOISE: "Other examples speak against the label",
+    ReviewKind.LOW_CONFIDENCE: "The model is unsure",
+    ReviewKind.FLAGGED: "Somebody asked to look at it",
+}
+REVIEW_STATES: Mapping[ReviewStatus, tuple[str, str]] = {
+    ReviewStatus.OPEN: ("Open", "info"),
+    ReviewStatus.RESOLVED: ("Settled", "good"),
+    ReviewStatus.DISMISSED: ("Dismissed", "plain"),
 }
 RUNNING = frozenset({RunStatus.QUEUED, RunStatus.PREPARING, RunStatus.TRAINING, RunStatus.EVALUATING})
 DECISIONS: Mapping[FeedbackKind, str] = {

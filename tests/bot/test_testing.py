@@ -226,3 +226,14 @@ async def test_clock_moves_only_by_hand_or_sleep():
 def test_scores_of_a_text_without_known_words_are_even():
     scores = score_labels("xyz", FakeBot().label_set)
     assert len({score.probability for score in scores}) == 1
+
+
+async def test_the_fake_time_line_tells_what_was_live_at_a_time_and_traces_are_the_tests_own():
+    manager = FakeBot.with_samples().manager
+    live = manager.live(TaskKind.CLASSIFICATION)
+    periods = await manager.get_timeline(task=TaskKind.CLASSIFICATION)
+    now = next(period for period in periods if period.digest == live)
+    assert now.until is None
+    found = await manager.get_timeline(task=TaskKind.CLASSIFICATION, at=now.since)
+    assert live in {period.digest for period in found}
+    assert await manager.trace_ticket(1) == ()

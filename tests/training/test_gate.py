@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 
 from bot.tasks.measures import compute_chance_ece, compute_ece
 from bot.training_settings import TrainingSettings
-from training.contest import Answers, Contest
+from training.contest import Answers, Contest, compute_coverage
 from training.gate import decide
-from training.gate_summary import SummaryContest, decide_summary
+from training.gate_summary import SummaryContest, SummaryScores, decide_summary
 
 SETTINGS = TrainingSettings()
 LABELS = ("access", "hardware", "billing", "other")
@@ -207,3 +207,57 @@ def test_summaries_pass_only_with_a_sure_gain_in_overlap(shift, is_passed):
     candidate = base + shift + (generator.normal(0, 0.02, 100) if shift else 0)
     decision = decide_summary(SummaryContest(candidate=candidate, base=base), settings=SETTINGS)
     assert decision.is_passed is is_passed, decision.reasons
+
+
+def test_tickets_that_need_no_escalation_may_not_be_escalated_more_often():
+    contest = make_contest(400, candidate=0.95, base=0.9)
+    probabilities = contest.candidate.probabilities.copy()
+    victims = np.flatnonzero(contest.gold == 3)[::3]
+    probabilities[victims] = np.eye(4)[0] * 0.7 + 0.075
+    wolf = Contest(labels=LABELS, gold=contest.gold, candidate=Answers(probabilities), base=contest.base, escalate=frozenset({0}))
+    decision = decide(wolf, settings=SETTINGS)
+    assert "wrong_escalation" in failed(decision)
+    assert "escalation" not in failed(decision)
+    assert decision.numbers["candidate_wrong_escalations"] > decision.numbers["live_wrong_escalations"]
+    calm = Contest(labels=LABELS, gold=contest.gold, candidate=contest.candidate, base=contest.base, escalate=frozenset({0}))
+    assert "wrong_escalation" not in failed(decide(calm, settings=SETTINGS))
+
+
+def test_coverage_is_what_may_go_out_unseen_at_the_precision_asked_for():
+    confidence = np.linspace(1.0, 0.01, 100)
+    is_correct = np.arange(100) < 57
+    is_correct[60:] = False
+    assert compute_coverage(confidence, is_correct) == 0.6  # 57 of 60 are 95 %
+    assert compute_coverage(confidence, np.zeros(100, dtype=bool)) == 0.0
+    assert compute_coverage(np.full(20, 0.5), np.arange(20) < 10) == 0.0  # one threshold takes them all
+    assert compute_coverage(np.array([]), np.array([], dtype=bool)) == 0.0
+
+
+def test_numbers_hold_the_confusion_and_the_coverage_of_each_label():
+    numbers = decide(make_contest(400, candidate=0.95), settings=SETTINGS).numbers
+    assert sum(count for _, _, count in numbers["confusion"]) == 400
+    right = sum(count for label, answer, count in numbers["confusion"] if label == answer)
+    assert right / 400 == pytest.approx(numbers["candidate_accuracy"])
+    assert numbers["label_names"] == list(LABELS)
+    for row in numbers["per_label"].values():
+        assert 0.0 <= row["before_coverage_at_95"] <= row["after_coverage_at_95"] <= 1.0
+
+
+def make_scores(n, *, faithful, overlap=0.5, edited=0):
+    return SummaryScores(
+        overlap=np.random.default_rng(0).normal(overlap, 0.05, n),
+        edit_distance=np.linspace(0.2, 0.4, n),
+        is_faithful=np.arange(n) < round(n * faithful),
+        is_edited=np.arange(n) < edited,
+    )
+
+
+@pytest.mark.parametrize(("mine", "its", "is_passed"), [(1.0, 1.0, True), (0.6, 1.0, False), (0.6, 0.5, True), (0.88, 1.0, True)])
+def test_a_summary_candidate_that_makes_things_up_is_refused_unless_the_live_one_does_so_too(mine, its, is_passed):
+    scores = {"candidate": make_scores(100, faithful=mine, overlap=0.8, edited=10), "base": make_scores(100, faithful=its)}
+    decision = decide_summary(SummaryContest.from_scores(scores), settings=SETTINGS)
+    assert ("faithful" not in failed(decision)) is is_passed
+    assert decision.numbers["candidate_faithful"] == mine
+    assert decision.numbers["candidate_edit_distance"] == pytest.approx(0.3)
+    assert decision.numbers["candidate_human_edit_distance"] < 0.25
+    assert "base_human_edit_distance" not in decision.numbers

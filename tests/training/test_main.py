@@ -23,6 +23,35 @@ def test_a_dry_run_without_examples_is_an_answer(home, capsys):
     assert capsys.readouterr().out == "nothing to train on: needs 50 more examples, have 0\n"
 
 
+def test_a_dry_run_accounts_for_every_example_and_names_labels_and_parts(make_site, capsys):
+    site = make_site()
+    site.add_tickets(100, relabel=lambda place, label: "gone" if place < 3 else label)
+    site.add_tickets(10, start=50)
+    assert main(["dry-run", "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["n_seen"] == 110
+    used = answer["n_train"] + answer["n_negative"] + answer["n_validation"] + answer["n_test"]
+    assert used + sum(answer["left_out"].values()) == 110
+    assert answer["unknown_labels"] == {"gone": 3}
+    assert {label: sum(parts.values()) for label, parts in answer["balance"].items()} == answer["per_label"]
+    assert main(["dry-run"]) == 0
+    shown = capsys.readouterr().out
+    assert "left out, duplicate: 10" in shown
+    assert "not in the label set, 'gone': 3" in shown
+    assert "A run also asks about labels" in shown
+
+
+def test_a_dry_run_leaves_out_suspects_where_a_run_would(make_site, monkeypatch, capsys):
+    site = make_site()
+    site.add_tickets(150)
+    monkeypatch.setenv("UNDERSTUDY_TRAINING_NOISE_ACTION", "leave_out")
+    monkeypatch.setenv("UNDERSTUDY_TRAINING_NOISE_MARGIN", "0.05")
+    assert main(["dry-run"]) == 0
+    shown = capsys.readouterr().out
+    assert "left out, label that the other examples speak against: to review" in shown
+    assert "A run also asks about labels" not in shown
+
+
 def test_a_dry_run_changes_nothing(make_site):
     site = make_site()
     site.add_tickets(100)
@@ -53,7 +82,7 @@ def test_a_fault_of_ours_is_told_without_its_message(home, capsys, monkeypatch):
     def broken(*_, **__):
         raise ValueError("my dog is called Bello")
 
-    monkeypatch.setattr("training.dataset.build_dataset", broken)
+    monkeypatch.setattr("training.dry_run.build_dataset", broken)
     assert main(["dry-run"]) == 1
     told = capsys.readouterr().err
     assert "Bello" not in told

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bot.plugin_api import BASE, AdapterStatus, BotError, FeedbackKind, SourceRef, TaskKind
+from bot.plugin_api import BASE, AdapterStatus, BotError, BusyError, FeedbackKind, SourceRef, TaskKind
 from tests.plugins.console.console_helpers import MOUNT, parse_forms
 
 DECISION = "/tickets/14/decision"
@@ -133,6 +133,13 @@ async def test_refusal_of_the_core_is_shown(console):
     assert "The queue is full, try again in a minute." in response.text
 
 
+async def test_a_busy_core_is_429_and_says_when_to_come_back(console):
+    console.bot.fail_with = BusyError("no suggestion: 256 requests wait already")
+    response = await console.submit("/tickets/new", "/tickets/new", status=429, changes={"text": "Hello"})
+    assert response.headers["Retry-After"] == "1"
+    assert "256 requests wait already" in response.text
+
+
 async def test_form_longer_than_the_limit_is_refused(console):
     response = await console.submit("/tickets/new", "/tickets/new", status=400, changes={"text": "x" * 600_000})
     assert "longer than the 512 kB" in response.text
@@ -157,6 +164,17 @@ async def test_promote_asks_for_a_reason_and_makes_the_adapter_live(console):
     await console.submit(page, page, changes={"reason": "reviewed with the team"})
     assert console.bot.manager.live(TaskKind.CLASSIFICATION) == candidate.digest
     assert "reviewed with the team" in await console.get("/adapters")
+
+
+async def test_the_first_of_two_approvals_is_noted_and_nothing_goes_live(console):
+    console.bot.manager.approvers_needed = 2
+    before = console.bot.manager.live(TaskKind.CLASSIFICATION)
+    candidate = next(a for a in await console.bot.manager.list_adapters() if a.status is AdapterStatus.CANDIDATE)
+    page = f"/adapters/{candidate.digest}/promote"
+    response = await console.submit(page, page, changes={"reason": "reviewed"})
+    assert response.headers["location"].endswith("done=approved")
+    assert console.bot.manager.live(TaskKind.CLASSIFICATION) == before
+    assert "Your approval is noted" in await console.get("/adapters?done=approved")
 
 
 async def test_promote_of_a_rejected_adapter_is_refused(console):

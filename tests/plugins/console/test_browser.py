@@ -24,7 +24,7 @@ PAGES = [
     "/training",
     "/training/runs/2",
 ]
-PAGES += ["/adapters/rollback/classification"]
+PAGES += ["/adapters/rollback/classification", "/review", "/review/1"]
 
 
 def test_accept_by_mouse(open_page, live_bot):

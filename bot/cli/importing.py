@@ -1,0 +1,147 @@
+"""Importing an export with a mapping: batch by batch into the database, and rows that cannot be imported into a file with the reason.
+
+Knows files and batches; what a row means is `bot.import_map`'s business, what is stored `bot.importing`'s.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from bot.cli.common import get_actor, open_session
+from bot.errors import UserError
+from bot.import_files import RawRow, read_export
+from bot.import_map import HistoricTicket, ImportMap, RowError, apply_map, load_import_map
+from bot.importing import MaskedTicket, find_new, get_salt, import_batch, mask_tickets
+
+if TYPE_CHECKING:
+    from bot.masking import Masker
+    from bot.settings import Settings
+    from bot.types import LabelSet
+
+_BATCH = 200
+_WITHHELD = "it could not be masked safely, so nothing of it was stored"
+
+
+class Importer:
+    """Masks and stores tickets, a batch in a transaction; `counts` adds up what became of them."""
+
+    def __init__(self, settings: "Settings", label_set: "LabelSet", *, is_golden: bool) -> None:
+        self._settings = settings
+        self._label_set = label_set
+        self._is_golden = is_golden
+        self.counts = {"imported": 0, "known": 0, "withheld": 0}
+
+    @cached_property
+    def _masker(self) -> "Masker":
+        from bot.masking import Masker
+
+        return Masker(self._settings.masking)
+
+    @cached_property
+    def _salt(self) -> bytes:
+        with open_session(self._settings) as session:
+            return get_salt(session)
+
+    def store(self, batch: Sequence[HistoricTicket]) -> list[str]:
+        """Store what is new, and return the ids of tickets that could not be masked."""
+        with open_session(self._settings, is_read_only=True) as session:
+            new = find_new(session, batch)
+        masked: list[MaskedTicket] = []
+        if new:  # slow: outside the transactions, or everyone else would wait
+            masked = mask_tickets(self._masker, new, salt=self._salt)
+        with open_session(self._settings) as session:
+            found = import_batch(session, masked, label_set=self._label_set, is_golden=self._is_golden, actor=get_actor())
+        found["known"] += len(batch) - len(new)
+        for name, count in found.items():
+            self.counts[name] += count
+        return [ticket.external_id for ticket in masked if ticket.is_withheld]
+
+
+class Rejects:
+    """The file of rows that were not imported: one object per line with where, why and the row as it was. Made at the first one."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.count = 0
+        self._file: TextIO | None = None
+
+    def add(self, row: RawRow, *, reason: str, field: str | None = None) -> None:
+        """Write one row down. Raises UserError where the file cannot be written."""
+        try:
+            if self._file is None:  # the rows hold what the export holds: for the owner's eyes alone
+                self._file = os.fdopen(os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8")
+            entry = {"line": row.line, "field": field, "reason": reason, "row": row.raw if row.fields is None else row.fields}
+            self._file.write(json.dumps(entry, ensure_ascii=True, default=str) + "\n")
+        except OSError as error:
+            raise UserError(f"cannot write {self.path}: {error.strerror}; name another file with --rejects") from None
+        self.count += 1
+
+    def close(self) -> None:
+        """Close the file, if there is one."""
+        if self._file is not None:
+            self._file.close()
+
+
+@contextmanager
+def _open_rejects(path: Path) -> Iterator[Rejects]:
+    rejects = Rejects(path)
+    try:
+        yield rejects
+    finally:
+        rejects.close()
+
+
+def import_export(
+    path: Path,
+    map_path: Path,
+    *,
+    settings: "Settings",
+    label_set: "LabelSet",
+    is_golden: bool,
+    rejects: Path | None,
+    is_dry: bool,
+) -> dict[str, Any]:
+    """Import an export and return counts of what became of its rows. Raises UserError where a whole file cannot be used."""
+    mapping = load_import_map(map_path, label_set)
+    target = rejects or path.with_name(f"{path.name}.rejects.jsonl")
+    if target.resolve() in {path.resolve(), map_path.resolve()}:
+        raise UserError(f"{target} would be read and written at once: name another file with --rejects")
+    importer = Importer(settings, label_set, is_golden=is_golden)
+    counts: dict[str, Any] = {"read": 0, "skipped": 0}
+    with _open_rejects(target) as found:
+        rows = _read(path, mapping, label_set, counts=counts, rejects=found)
+        while batch := list(islice(rows, _BATCH)):
+            if is_dry:
+                importer.counts["imported"] += len({ticket.external_id for _, ticket in batch})
+                continue
+            withheld = set(importer.store([ticket for _, ticket in batch]))
+            for row, ticket in batch:
+                if ticket.external_id in withheld:
+                    found.add(row, reason=_WITHHELD)
+    counts |= {"imported": importer.counts["imported"], "known": importer.counts["known"], "rejected": found.count}
+    return counts | {"rejects": str(target) if found.count else None, "is_dry_run": is_dry}
+
+
+def _read(
+    path: Path, mapping: ImportMap, label_set: "LabelSet", *, counts: dict[str, Any], rejects: Rejects
+) -> Iterator[tuple[RawRow, HistoricTicket]]:
+    for row in read_export(path, mapping):
+        counts["read"] += 1
+        fields: Mapping[str, Any] | None = row.fields
+        if fields is None:
+            rejects.add(row, reason=row.problem)
+            continue
+        try:
+            ticket = apply_map(mapping, fields, label_set)
+        except RowError as error:
+            rejects.add(row, reason=str(error), field=error.field)
+            continue
+        if ticket is None:
+            counts["skipped"] += 1
+        else:
+            yield row, ticket
