@@ -7,13 +7,14 @@ Any other error is kept as the task's problem and tried again at the next look: 
 import asyncio
 import contextlib
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from sqlmodel import Session
 
 from bot.core import Core
-from bot.engine.protocol import Engine, EngineError, SwapReport
+from bot.engine.protocol import AdapterError, AdapterMissingError, Engine, EngineError, FloatArray, QueueFullError, SwapReport
 from bot.similar import Neighbour
 from bot.types import BASE
 from db.errors import DatabaseError
@@ -25,6 +26,7 @@ from db.types import MaskedText, TaskKind
 
 logger = logging.getLogger(__name__)
 _REBUILD_CHUNK = 64
+_QUEUE_PAUSE_S = 0.5
 
 
 @dataclass(frozen=True)
@@ -147,9 +149,15 @@ class AdapterWatch:
                 await engine.load(self._core.settings.adapters_dir / want.path)
             report = await engine.activate(task, want.digest if want else None)
         except EngineError as error:
-            self._refused[task] = (digest, want.activated_at if want else None)
-            self._set_problem(task, f"the adapter {digest[:12]} cannot serve {task}: {error}")
-            said = str(error)
+            if isinstance(error, AdapterError) and not isinstance(error, AdapterMissingError):
+                self._refused[task] = (
+                    digest,
+                    want.activated_at if want else None,
+                )  # what else is wrong may end: the next look tries again
+            problem, said = f"the adapter {digest[:12]} cannot serve {task}: {error}", str(error)
+            if self.problems.get(task) == problem:
+                return
+            self._set_problem(task, problem)
             await self._core.in_db(lambda session: self._audit(session, task, digest, action="adapter.refused", error=said))
             return
         self._set_problem(task, self._find_mismatch(task, want))
@@ -192,6 +200,15 @@ class AdapterWatch:
             }
         record_audit(session, actor="bot", action=action, subject_type="adapter", subject_id=digest, detail=detail)
 
+    @staticmethod
+    async def _embed(engine: Engine, texts: Sequence[MaskedText], digest: str) -> FloatArray:
+        """Embed as bulk work; where the queue is full, as long as it takes."""
+        while True:
+            try:
+                return await engine.embed(texts, task=TaskKind.CLASSIFICATION, adapter=digest)
+            except QueueFullError:
+                await asyncio.sleep(_QUEUE_PAUSE_S)
+
     def _start_rebuild(self) -> None:
         worker = asyncio.create_task(self._rebuild_similar(), name="similar-rebuild")
         self._rebuilds.add(worker)
@@ -217,7 +234,7 @@ class AdapterWatch:
                     return  # another adapter answers now, and its own rebuild runs
                 chunk = rows[start : start + _REBUILD_CHUNK]
                 texts = [MaskedText(row.text) for row in chunk]
-                vectors = await engine.embed(texts, task=TaskKind.CLASSIFICATION, adapter=digest)
+                vectors = await self._embed(engine, texts, digest)
                 for row, vector in zip(chunk, vectors, strict=True):
                     neighbour = Neighbour(ticket_id=row.ticket_id, label=row.label, text=row.text)
                     self._core.similar.add(neighbour, vector, digest=digest, is_rebuild=True)

@@ -128,7 +128,7 @@ class DecoderRuntime:
             self._loras[group] = LoraAdapter(self._model, path)
 
     def free_lora(self, group: str) -> None:
-        """Free a group's LoRA weights and its prefixes; no request of the group may be queued any more."""
+        """Free a group's LoRA weights and its prefixes; what of the group is still queued fails."""
         if self._seats is not None:
             self._seats.evict_group(group)
         self._last_served.pop(group, None)
@@ -185,10 +185,10 @@ class DecoderRuntime:
         # bulk work has its turns, but short ones while people ask: somebody waits for the step to end, or is about to
         is_bulk = members[0].priority == Priority.BULK
         self._n_bulk_steps = self._n_bulk_steps + 1 if is_bulk else 0
-        is_yielding = is_bulk and self._n_bulk_steps <= BULK_PATIENCE
-        self._compute(
-            context, self._hold_back(members), self._loras.get(group), most=FULL_TILE if is_yielding else context.n_batch
-        )
+        most = context.n_batch
+        if is_bulk and self._n_bulk_steps <= BULK_PATIENCE:
+            most = FULL_TILE if members[0].is_reading else max(FULL_TILE, members[0].n_next)  # a path of branches must fit whole
+        self._compute(context, self._hold_back(members), self._loras.get(group), most=most)
         seats.release_done()
 
     def _hold_back(self, members: list[Slot]) -> list[Slot]:

@@ -108,6 +108,11 @@ class EncodeQueue:
             self._remove(batch)
         return batch
 
+    def take_group(self, group: str) -> list[EncodeJob]:
+        """Remove everything of a group and return its jobs."""
+        keys = [key for key in self._queues if key[0] == group]
+        return list({id(waiting.job): waiting.job for key in keys for waiting in self._queues.pop(key)}.values())
+
     def forget_group(self, group: str) -> None:
         """Forget when a group was served last; none of its texts may wait."""
         self._last_served.pop(group, None)

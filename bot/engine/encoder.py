@@ -111,7 +111,9 @@ class EncoderRuntime:
             self._loras[group] = LoraAdapter(self._base.model, path)
 
     def free_lora(self, group: str) -> None:
-        """Free a group's weights; nothing of the group may be queued any more."""
+        """Free a group's weights; what of the group is still queued fails."""
+        for job in self._queue.take_group(group):
+            self._fail(job, EngineError(f"adapter {group[:12]} was unloaded before the request was answered; ask again"))
         self._queue.forget_group(group)
         lane = self._lanes.pop(group, None)
         if lane is not None:
@@ -172,6 +174,8 @@ class EncoderRuntime:
     def _compute(self, batch: Sequence[Waiting], group: str) -> None:
         if self._base is None:
             raise EngineError(NOT_RUNNING)
+        if group != BASE and group not in self._lanes and group not in self._loras:
+            raise EngineError(f"adapter {group[:12]} is not loaded; load it first")  # never the base's answer in its name
         tokens = [waiting.tokens for waiting in batch]
         if self.is_merging:
             raw = self._lanes.get(group, self._base).context.encode(tokens)

@@ -20,6 +20,15 @@ from bot.engine.protocol import AdapterError, FloatArray
 
 LAYERS: Final = "blk."
 _F32: Final = int(GGMLQuantizationType.F32)
+_KNOWN: Final = frozenset(
+    int(GGMLQuantizationType[name])
+    for name in ("F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K")
+)
+
+
+def has_known_weights(head: GGUFHead) -> bool:
+    """Whether every matrix is of a type that can be turned into float32 here."""
+    return all(info.kind in _KNOWN for name, info in head.tensors.items() if _is_matrix(name, info))
 
 
 def count_merged_bytes(head: GGUFHead) -> int:

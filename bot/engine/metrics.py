@@ -186,6 +186,6 @@ class EngineMetrics:
 
 
 def _end_series(children: dict[tuple[M, tuple[str, ...]], M], families: Collection[MetricWrapperBase], adapter: str) -> None:
-    for family, labels in [key for key in children if key[0] in families and key[1][1] == adapter]:
+    for family, labels in [key for key in list(children) if key[0] in families and key[1][1] == adapter]:
         del children[family, labels]
         family.remove(*labels)

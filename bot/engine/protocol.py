@@ -29,6 +29,10 @@ class AdapterError(EngineError):
     """The bundle is damaged, belongs to another base, matches no layer, or fails its probe. What was live stays live."""
 
 
+class AdapterMissingError(AdapterError):
+    """The model server does not have the adapter yet. Unlike other refusals this one may end without a new adapter: ask again."""
+
+
 class QueueFullError(EngineError):
     """The queue is at its bound. Try again later (429 at the API)."""
 

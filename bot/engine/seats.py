@@ -30,6 +30,7 @@ class Seats:
         self._prefixes = PrefixCache()
         self._entry_of: dict[RequestSlot, Prefix] = {}
         self._free = list(range(n_sequences))
+        self._bulk_reserve = n_sequences // BULK_RESERVE
         self._n_free_cells = n_cells
         self._turn = 0
         self.waiting: list[RequestSlot] = []
@@ -59,18 +60,24 @@ class Seats:
 
     def admit(self) -> None:
         """Give waiting requests a sequence and cells; see `scheduler.choose_waiting` for who goes first. Who does not fit holds the others."""
-        while self.waiting:
-            items = [Item(slot.n_cells, slot.group, slot.order, slot.priority) for slot in self.waiting]
+        candidates = list(self.waiting)
+        while candidates:
+            items = [Item(slot.n_cells, slot.group, slot.order, slot.priority) for slot in candidates]
             n_running = Counter(slot.group for slot in self.running if isinstance(slot, RequestSlot))
-            slot = self.waiting[choose_waiting(items, turn=self._turn, n_running=n_running)]
+            slot = candidates[choose_waiting(items, turn=self._turn, n_running=n_running)]
             if not self._try_admit(slot):
-                if self.running:
+                urgent = [other for other in candidates if other.priority < slot.priority]
+                if self.running and not urgent:
                     return
+                if self.running:
+                    candidates = urgent  # a bulk request that has to wait for its share holds up nobody who is more urgent
+                    continue
                 slot.fail(
                     EngineError("the request needs more of the cache than there is; raise engine.n_ctx or engine.n_seq_max")
                 )
             self._turn += 1
             self.waiting.remove(slot)
+            candidates = list(self.waiting)
 
     def _try_admit(self, slot: RequestSlot) -> bool:
         entry: Prefix | None = None
@@ -84,7 +91,7 @@ class Seats:
                 return False
             entry.slot.priority = min(entry.slot.priority, slot.priority)
             entry.n_users += 1  # from here on it cannot be evicted for its own request
-        reserve = len(self._free) // BULK_RESERVE if slot.priority == Priority.BULK and self.running else 0
+        reserve = self._bulk_reserve if slot.priority == Priority.BULK and self.running else 0
         if not self._take_sequence(slot, reserve=reserve):
             if entry is not None:
                 entry.n_users -= 1
@@ -116,7 +123,13 @@ class Seats:
         return True
 
     def evict_group(self, group: str) -> None:
-        """Forget what was computed with a group's LoRA weights."""
+        """Fail what still waits or runs under a group's LoRA weights, and forget what was computed with them."""
+        error = EngineError(f"adapter {group[:12]} was unloaded before the request was answered; ask again")
+        for slot in [*self.waiting, *self.running]:
+            if slot.group == group:
+                slot.fail(error)
+        self.waiting = [slot for slot in self.waiting if slot.group != group]
+        self.release_done()
         for key in self._prefixes.find_group(group):
             self._evict(key)
 

@@ -166,8 +166,8 @@ class Swapper:
             if not lora.exists():
                 return Probe(texts=tuple(texts), expected=base, base=base, tolerance=tolerance)
             group = f"probe:{directory}"
-            await self._attach(group, lora)
             try:
+                await self._attach(group, lora)
                 expected = await self._answers.measure(texts, group, directory=directory, manifest=manifest)
             finally:
                 await self._answers.detach(group)

@@ -53,6 +53,7 @@ class Worker:
         self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._outbox: list[Callable[[], None]] = []
         self._thread: threading.Thread | None = None
+        self._left: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._busy_since: float | None = None
 
@@ -68,7 +69,9 @@ class Worker:
         return 0.0 if busy_since is None else time.monotonic() - busy_since
 
     async def start(self, runtime: Runtime) -> None:
-        """Start the thread and wait until the runtime is open. Raises what `open` raised."""
+        """Start the thread and wait until the runtime is open. Raises what `open` raised, EngineError where the last thread still runs."""
+        if self._left is not None and self._left.is_alive():
+            raise EngineError("the engine's last thread is still at work on the model; restart the process")
         self._loop = asyncio.get_running_loop()
         opened: asyncio.Future[None] = self._loop.create_future()
         self._inbox = queue.SimpleQueue()
@@ -76,9 +79,11 @@ class Worker:
         self._thread.start()
         try:
             await opened
-        except BaseException:
+        except BaseException as error:
             self._inbox.put(None)
-            self._thread = None
+            self._left, self._thread = self._thread, None
+            if isinstance(error, Exception):  # opening failed: the thread is about to end
+                await asyncio.to_thread(self._left.join, STOP_S)
             raise
 
     async def stop(self) -> None:
@@ -86,6 +91,7 @@ class Worker:
         thread, self._thread = self._thread, None
         if thread is None:
             return
+        self._left = thread
         self._inbox.put(None)
         await asyncio.to_thread(thread.join, STOP_S)
         if thread.is_alive():

@@ -9,7 +9,7 @@ import pytest
 from bot.adapter_watch import AdapterWatch
 from bot.bundle import MANIFEST_FILE, Bundle, BundleError
 from bot.core import Core
-from bot.engine.protocol import EngineError, SwapReport
+from bot.engine.protocol import AdapterError, EngineError, SwapReport
 from bot.similar import SimilarIndex
 from bot.types import BASE
 from db.queries import adapters, audit
@@ -143,7 +143,7 @@ async def test_the_new_adapter_serves_though_the_old_one_cannot_be_unloaded(watc
 
 async def test_a_refused_adapter_is_tried_once_and_again_after_it_is_promoted_anew(watch, engine, sqlite_engine):
     activate(sqlite_engine, A)
-    engine.failures["load"] = EngineError("the probe failed")
+    engine.failures["load"] = AdapterError("the probe failed")
     for _ in range(3):
         await watch.check()
     assert engine.calls == ["load"]
@@ -157,9 +157,23 @@ async def test_a_refused_adapter_is_tried_once_and_again_after_it_is_promoted_an
     await watch.stop()
 
 
+async def test_a_fault_that_passes_is_audited_once_and_tried_again_at_every_look(watch, engine, sqlite_engine):
+    activate(sqlite_engine, A)
+    engine.failures["load"] = EngineError("the model server cannot be reached")
+    for _ in range(3):
+        await watch.check()
+    assert engine.calls == ["load"] * 3
+    with transaction(sqlite_engine) as session:
+        assert len(list(audit.list_audit(session, action="adapter.refused"))) == 1
+    engine.failures.clear()
+    await watch.check()
+    assert (engine.active[CLASSIFICATION], watch.problems) == (A, {})
+    await watch.stop()
+
+
 async def test_a_refused_adapter_that_was_activated_again_between_two_looks_is_tried_again(watch, engine, sqlite_engine):
     activate(sqlite_engine, A)
-    engine.failures["load"] = EngineError("the probe failed")
+    engine.failures["load"] = AdapterError("the probe failed")
     await watch.check()
     engine.failures.clear()
     with transaction(sqlite_engine) as session:

@@ -11,6 +11,7 @@ from typing import Final, Self
 
 import numpy as np
 
+from bot.engine.encoder import TILE_TOKENS
 from bot.engine.gguf_file import read_model_head
 from bot.engine.lane import Lane, can_merge, open_lane, open_merged_lane
 from bot.engine.llama import POOLING_MEAN, ContextSettings, LlamaContext, LoraAdapter
@@ -32,9 +33,9 @@ class ServedEncoder:
         self.limit = min(text_tokens, head.get_int("context_length") or text_tokens)
         self._path, self._head = path, head
         self._is_merging = can_merge(head, limit_mib=merge_limit_mib)
-        self._room = max(batch_tokens, self.limit)
+        self._room = max(batch_tokens, self.limit, TILE_TOKENS)
         self._size = ContextSettings(
-            n_ctx=self._room, n_batch=self._room, n_seq_max=MAX_SEQUENCES, n_threads=n_threads, pooling_type=self.pooling
+            n_ctx=self._room, n_batch=self._room, n_seq_max=MAX_SEQUENCES + 1, n_threads=n_threads, pooling_type=self.pooling
         )
         self._base = self._open_merged(None) if self._is_merging else open_lane(path, settings=self._size)
         self._model = self._base.model
@@ -73,7 +74,7 @@ class ServedEncoder:
         with self._under(lora) as context:
             done = 0
             for batch in self._split(order, tokens):
-                result[batch] = context.encode([tokens[place] for place in batch])
+                result[batch] = context.encode([tokens[place] for place in batch], fill_to=0 if self._is_merging else TILE_TOKENS)
                 done += len(batch)
                 if on_step is not None:
                     on_step(done, len(tokens))

@@ -19,6 +19,7 @@ CONNECT_RETRIES_S: Final = (0.1, 0.4)
 LOOK_EVERY_S: Final = 1.0
 """Between two looks for a server that did not answer."""
 MESSAGE_LIMIT: Final = 200
+UNAVAILABLE: Final = 503
 _NEW_CONNECTION: Final = "connection.connect_tcp.complete"
 _NEW_SOCKET: Final = "connection.connect_unix_socket.complete"
 
@@ -127,7 +128,8 @@ class HttpClient:
                     raise
                 await asyncio.sleep(pause)
             else:
-                self.trouble = None
+                if response.status_code != UNAVAILABLE:  # a server that still loads its model answers so
+                    self.trouble = None
                 return response
         raise AssertionError  # the last round returned or raised
 
@@ -143,7 +145,7 @@ class HttpClient:
     def _refuse(self, response: httpx.Response, path: str, *, holds_text: bool) -> None:
         status = response.status_code
         said = "" if holds_text else f": {_read_message(response.text)}"
-        if status in {429, 503}:
+        if status in {429, UNAVAILABLE}:
             raise QueueFullError(f"the model server at {self.url} takes no more requests now ({status}); try again in a moment")
         if status in {401, 403}:
             raise ServerError(f"the model server at {self.url} refuses the key; correct UNDERSTUDY_REMOTE_API_KEY", status)
@@ -176,7 +178,7 @@ class HttpClient:
                 f"the model server at {self.url} did not answer {path} within {self._settings.timeout_s:g} s; "
                 "try again, or raise UNDERSTUDY_REMOTE_TIMEOUT_S"
             )
-            raise DeadlineError(self._note(message)) from None
+            raise DeadlineError(message) from None  # one slow request says nothing of the server
         except httpx.HTTPError as error:
             message = f"the model server at {self.url} broke the connection at {path} ({type(error).__name__}); see its log"
             raise EngineError(self._note(message)) from None
@@ -184,7 +186,7 @@ class HttpClient:
     def _note(self, message: str) -> str:
         """Keep what is wrong and look for the server until it answers again, even where nobody asks it for anything."""
         self.trouble = message
-        if self._looking is None or self._looking.done():
+        if self._client is not None and (self._looking is None or self._looking.done()):
             self._looking = asyncio.get_running_loop().create_task(self._look())
         return message
 

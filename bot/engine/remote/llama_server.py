@@ -14,7 +14,7 @@ import numpy as np
 
 from bot.bundle import hash_file
 from bot.engine.gguf_file import GGUFHead
-from bot.engine.protocol import AdapterError, EngineError, FloatArray, ModelFileError
+from bot.engine.protocol import AdapterMissingError, EngineError, FloatArray, ModelFileError
 from bot.engine.remote.answers_llama import pick, read_best, read_embeddings, read_files, read_piece, read_probabilities
 from bot.engine.remote.backend import Piece, Writing
 from bot.engine.remote.gate import GroupGate
@@ -115,7 +115,7 @@ class LlamaServer:
         return next((token for token in self._letters if token not in options), self._letters[0])
 
     async def write(self, prompt: Sequence[int], writing: Writing, group: str) -> AsyncGenerator[Piece, None]:
-        """Stream text; starts over where the server turns out to be another process than the one whose adapters are known."""
+        """Stream text; starts over where the server turns out to be another process than was known, unless text was given out already."""
         for _ in range(ATTEMPTS):
             await self._check_adapters()
             epoch = self._epoch
@@ -130,16 +130,22 @@ class LlamaServer:
                 **self._choose_lora(group),
             }
             last: Piece | None = None
+            is_begun = False
             events = self._client.stream("/completion", body)
             try:
                 async for event in events:
                     await self._check_adapters()
                     if epoch != self._epoch:
+                        if is_begun:
+                            raise EngineError(
+                                f"the model server at {self._client.url} was started again within an answer; ask again"
+                            )
                         break
                     piece = pick(read_piece, event, self._client.url)
                     if piece.is_last:
                         last = piece
                     else:
+                        is_begun = True
                         yield piece
             finally:
                 await events.aclose()
@@ -151,7 +157,7 @@ class LlamaServer:
         raise EngineError(self._describe_restarts())
 
     async def attach(self, group: str, lora: Path) -> None:
-        """Find a LoRA file among those that the server was started with. Raises AdapterError."""
+        """Find a LoRA file among those that the server was started with. Raises AdapterMissingError."""
         await self._check_adapters(is_forced=True)
         if _find_file(self._files, lora) is None:
             listed = ", ".join(self._files) or "none"
@@ -159,7 +165,7 @@ class LlamaServer:
                 f"the llama-server at {self._client.url} was not started with the adapter {lora.parent.name[:12]} (it has: {listed}); "
                 f"start it again with `--lora {lora} --lora-init-without-apply` beside what it has: it reads adapters only at its start"
             )
-            raise AdapterError(message)
+            raise AdapterMissingError(message)
         self._wanted[group] = lora
 
     async def detach(self, group: str) -> None:

@@ -134,7 +134,7 @@ class OpenAIServer:
         if writing.stop:
             body["stop"] = list(writing.stop)
         n_written, is_ended = 0, False
-        events = self._client.stream("/v1/completions", body)
+        events = await self._open_stream("/v1/completions", group, body)
         try:
             async for event in events:
                 self._check_name(event, group)
@@ -195,17 +195,34 @@ class OpenAIServer:
         try:
             found = await self._client.post(path, {"model": self._get_name(group), **body})
         except ServerError as error:
-            if error.status != NOT_FOUND or group not in self._attached:
-                raise
-            async with self._loading:
-                if n_loads == self._n_loads:  # nobody else has seen to it meanwhile
-                    logger.warning(
-                        "the model server at %s no longer knows adapter %s: loading it again", self._client.url, group[:12]
-                    )
-                    await self._load(group, self._attached[group])
+            await self._load_again(error, group, n_loads=n_loads)
             found = await self._client.post(path, {"model": self._get_name(group), **body})
         self._check_name(found, group)
         return found
+
+    async def _load_again(self, error: ServerError, group: str, *, n_loads: int) -> None:
+        """Load an adapter that the server says it does not know, unless it was loaded since; raises any other error again."""
+        if error.status != NOT_FOUND or group not in self._attached:
+            raise error
+        async with self._loading:
+            if n_loads == self._n_loads:  # nobody else has seen to it meanwhile
+                logger.warning(
+                    "the model server at %s no longer knows adapter %s: loading it again", self._client.url, group[:12]
+                )
+                await self._load(group, self._attached[group])
+
+    async def _open_stream(self, path: str, group: str, body: Mapping[str, Any]) -> AsyncGenerator[dict[str, Any], None]:
+        """Return the events of an answer, begun; a server that lost the adapter gets it once more."""
+        n_loads = self._n_loads
+        events = self._client.stream(path, body)
+        try:
+            first = await anext(events, None)
+        except ServerError as error:
+            await events.aclose()
+            await self._load_again(error, group, n_loads=n_loads)
+            events = self._client.stream(path, body)
+            first = await anext(events, None)
+        return _join(first, events)
 
     def _get_name(self, group: str) -> str:
         return self._model if group == BASE else group
@@ -229,3 +246,15 @@ class OpenAIServer:
         }
         found = await self._client.post("/tokenize", body, holds_text=True)
         return pick(lambda answer: list(map(int, answer["tokens"])), found, self._client.url)
+
+
+async def _join(
+    first: dict[str, Any] | None, events: AsyncGenerator[dict[str, Any], None]
+) -> AsyncGenerator[dict[str, Any], None]:
+    try:
+        if first is not None:
+            yield first
+            async for event in events:
+                yield event
+    finally:
+        await events.aclose()

@@ -1,11 +1,13 @@
 """Many requests in one decoder: what shares a batch, who goes first, what is computed once, and that none of it changes an answer."""
 
 import asyncio
+import dataclasses
+import time
 
 import numpy as np
 import pytest
 
-from bot.engine.protocol import ChoiceSet, GenerateRequest, Priority, ScoreRequest
+from bot.engine.protocol import ChoiceSet, DeadlineError, GenerateRequest, Priority, ScoreRequest
 from bot.engine.search import LabelSearch
 from db.types import MaskedText, TaskKind
 from tests.support.engine_cases import CHOICES, ask, make_text
@@ -159,3 +161,26 @@ async def test_a_cancelled_text_frees_its_sequence_for_the_next_step(build, deco
     runtime = engine._answers.runtime
     assert runtime.n_running == 0
     assert runtime.count_waiting(Priority.INTERACTIVE) == 0
+
+
+@pytest.mark.parametrize("model_path", ["decoder"], indirect=True)
+async def test_an_adapter_freed_while_its_label_prior_is_computed_takes_nobody_else_along(engine, bundles, monkeypatch):
+    bundle = (await bundles(1)).directory
+    digest = await engine.load(bundle)
+    runtime = engine._answers.runtime
+    step = runtime.step
+
+    def step_slowly():
+        time.sleep(0.03)
+        step()
+
+    monkeypatch.setattr(runtime, "step", step_slowly)
+    unwarmed = dataclasses.replace(CHOICES, key="other", prefix=f"Sort this into a queue. {CHOICES.prefix}")
+    with pytest.raises(DeadlineError):
+        await engine.score(ask(3, choices=unwarmed, adapter=digest, deadline_s=0.05))
+    await engine.unload(digest)
+    assert (await engine.score(ask(3, choices=unwarmed))).adapter_digest == "base"
+    assert {slot.group for slot in [*runtime._seats.running, *runtime._seats.waiting]} <= {"base"}
+    await engine.load(bundle)
+    again = await engine.score(ask(3, choices=unwarmed, adapter=digest))
+    assert np.abs(again.probabilities - (await engine.score(ask(3, choices=unwarmed))).probabilities).max() > 1e-3

@@ -125,7 +125,7 @@ async def test_a_failing_step_fails_its_requests_and_the_engine_goes_on(engine, 
     runtime = engine._answers.runtime
     compute = runtime._compute
 
-    def break_once(*args):
+    def break_once(*arguments, **options):
         monkeypatch.setattr(runtime, "_compute", compute)
         raise RuntimeError("broken")
 
@@ -141,7 +141,7 @@ async def test_a_request_that_cannot_be_taken_fails_alone(engine, monkeypatch, c
     await engine.score(ask(1))
     submit = engine._answers.runtime.submit
 
-    def break_once(job):
+    def break_once(*arguments, **options):
         monkeypatch.setattr(engine._answers.runtime, "submit", submit)
         raise MemoryError
 
