@@ -157,7 +157,9 @@ def build_parser() -> argparse.ArgumentParser:
         command.set_defaults(work=_evaluate if name == "evaluate" else _baselines)
         if name == "evaluate":
             command.add_argument("--learning-curve", action="store_true", help="evaluate with more and more of the examples")
-            command.add_argument("--sizes", default="", help="numbers of examples with commas between; doubling from 50 without it")
+            command.add_argument(
+                "--sizes", default="", help="numbers of examples with commas between; doubling from 50 without it"
+            )
             command.add_argument("--plot", type=Path, help="PNG file to draw the curve to")
     return parser
 

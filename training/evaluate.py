@@ -69,26 +69,61 @@ def evaluate_files(
 
     `mask` takes the place of the deployment's masker; `home` that of its folder.
     """
+    work = prepare_work(labels, train, test, settings=settings, home=home, mask=mask, on_progress=on_progress)
+    return evaluate_rows(work.learn, work)
+
+
+@dataclass(frozen=True)
+class Work:
+    """Files as masked rows, and what is needed to train on one and judge by the other. `folder` is where work directories go."""
+
+    learn: list[Row]
+    judge: list[Row]
+    label_set: LabelSet
+    base_path: Path
+    folder: Path
+    settings: Settings
+    report: OnProgress
+
+
+def prepare_work(
+    labels: Path,
+    train: Path,
+    test: Path,
+    *,
+    settings: Settings,
+    home: Path | None = None,
+    mask: Mask | None = None,
+    on_progress: OnProgress | None = None,
+) -> Work:
+    """Read and mask both files. Raises UserError and others."""
     from training.source import resolve_base
 
-    home = home or settings.home
-    report = on_progress or _ignore
+    home, report = home or settings.home, on_progress or _ignore
     label_set = load_label_set(labels)
     raw = [read_rows(path, label_set) for path in (train, test)]
     learn, judge = _mask_all(raw, mask or build_mask(settings), report)
     base_path = resolve_base(settings, TaskKind.CLASSIFICATION)
     home.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=home, prefix=".evaluate-") as folder:
+    return Work(learn, judge, label_set, base_path, home, settings, report)
+
+
+def evaluate_rows(learn: Sequence[Row], work: Work) -> dict[str, Any]:
+    """Train on some of the rows, score on the test rows, and return the figures of `evaluate_files`."""
+    settings, label_set, report = work.settings, work.label_set, work.report
+    with tempfile.TemporaryDirectory(dir=work.folder, prefix=".evaluate-") as folder:
         started = time.monotonic()
-        bundle = _train(learn, label_set, base_path=base_path, settings=settings, folder=Path(folder), report=report)
+        bundle = _train(learn, label_set, base_path=work.base_path, settings=settings, folder=Path(folder), report=report)
         train_seconds = time.monotonic() - started
         engine_settings = settings.engine.model_copy(update={"n_threads": settings.training.threads})
         report(Progress("scoring", 0, 1))
-        base, adapter = asyncio.run(_score_both(base_path, bundle, judge, label_set=label_set, settings=engine_settings))
+        base, adapter = asyncio.run(
+            _score_both(work.base_path, bundle, work.judge, label_set=label_set, settings=engine_settings)
+        )
         report(Progress("scoring the baselines", 0, 1))
         n_labels = len(label_set.labels)
-        baselines = _score_baselines(learn, judge, base_path, bare=base, n_labels=n_labels, settings=engine_settings)
-    figures = build_figures(learn, judge, base=base, adapter=adapter, baselines=baselines, seed=settings.training.seed)
+        baselines = _score_baselines(learn, work.judge, work.base_path, bare=base, n_labels=n_labels, settings=engine_settings)
+    figures = build_figures(learn, work.judge, base=base, adapter=adapter, baselines=baselines, seed=settings.training.seed)
     return {
         **figures,
         "n_labels": len(label_set.labels),
@@ -224,7 +259,9 @@ def _score_baselines(
     from training.baselines import compute_baselines
     from training.encoder.served import ServedEncoder
 
-    with ServedEncoder(base_path, text_tokens=settings.text_tokens, n_threads=settings.n_threads) as served:
+    with ServedEncoder(
+        base_path, text_tokens=settings.text_tokens, n_threads=settings.n_threads, merge_limit_mib=settings.merge_limit_mib
+    ) as served:
 
         def embed(texts: Sequence[str]) -> NDArray[np.floating]:
             is_judged = len(texts) == len(judge) and all(text == row.text for text, row in zip(texts, judge, strict=True))

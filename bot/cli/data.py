@@ -1,6 +1,7 @@
 """Commands that move examples in and out, or measure: import, export, evaluate, demo."""
 
 import csv
+import json
 import subprocess
 import sys
 import tempfile
@@ -10,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from bot.cli.common import get_actor, open_session, read_settings
-from bot.cli.output import console, open_replacing, print_json, write_json
+from bot.cli.common import open_session, read_settings
+from bot.cli.output import console, open_replacing, print_json, print_table, write_json
 from bot.errors import UserError
 from db.types import TaskKind
 
 if TYPE_CHECKING:
-    from bot.masking import Masker
+    from bot.settings import Settings
     from bot.types import LabelSet
 
 _BATCH = 200
@@ -50,44 +51,62 @@ def _read_rows(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def import_examples(
-    path: Path = typer.Argument(help="JSON Lines or CSV with `text` and `label`; `id` names the ticket where it has one."),  # noqa: B008
+    path: Path = typer.Argument(help="JSON Lines or CSV with `text` and `label`; with --map any export."),  # noqa: B008
+    *,
+    map_path: Path | None = typer.Option(None, "--map", help="YAML file that maps the export's fields; see docs/importing.md."),  # noqa: B008
     is_golden: bool = typer.Option(False, "--golden", help="Keep these for the gate; never train on them."),
+    rejects: Path | None = typer.Option(None, "--rejects", help="With --map: file for rows that cannot be imported."),  # noqa: B008
+    is_dry: bool = typer.Option(False, "--dry-run", help="With --map: read and check everything, and store nothing."),
     as_json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
-    """Import labelled tickets as examples, masked. The same file twice adds nothing; a bad line stops before anything is stored."""
+    """Import labelled tickets as examples, masked. The same file twice adds nothing.
+
+    Without --map a bad line stops before anything is stored; with it bad rows go to a file of their own, with the reason.
+    """
     from bot.app import load_labels
-    from bot.masking import Masker
 
     settings = read_settings()
     label_set = load_labels(settings)
+    if map_path is not None:
+        from bot.cli.importing import import_export
+
+        counts = import_export(
+            path, map_path, settings=settings, label_set=label_set, is_golden=is_golden, rejects=rejects, is_dry=is_dry
+        )
+        print_json(counts) if as_json else console.print(_describe_import(counts), highlight=False)
+        return
+    if rejects is not None or is_dry:
+        raise UserError("--rejects and --dry-run go with --map; without it a bad line stops before anything is stored")
+    counts = _import_plain(path, label_set, settings=settings, is_golden=is_golden)
+    print_json(counts) if as_json else console.print(
+        f"{counts['imported']} imported, {counts['known']} known already, {counts['withheld']} left out because they could not be masked."
+    )
+
+
+def _describe_import(counts: dict[str, Any]) -> str:
+    verb = "could be imported" if counts["is_dry_run"] else "imported"
+    line = (
+        f"{counts['read']} rows read: {counts['imported']} {verb}, {counts['known']} known already, {counts['skipped']} skipped by the "
+        f"mapping, {counts['rejected']} rejected"
+    )
+    return f"{line}; see {counts['rejects']}." if counts["rejects"] else f"{line}."
+
+
+def _import_plain(path: Path, label_set: "LabelSet", *, settings: "Settings", is_golden: bool) -> dict[str, int]:
+    from bot.cli.importing import Importer
+    from bot.importing import build_plain_ticket
+
     rows = list(_read_rows(path))
     for where, row in rows:
         if not (row["text"] or "").strip():
             raise UserError(f"{where}: the field 'text' is empty; give the ticket's text or take the line out")
         if label_set.get(str(row["label"])) is None:
             raise UserError(f"{where}: the label is not in the label set '{label_set.name}'; add it there or correct the file")
-    counts = _import_rows(Masker(settings.masking), label_set, [row for _, row in rows], is_golden=is_golden)
-    print_json(counts) if as_json else console.print(
-        f"{counts['imported']} imported, {counts['known']} known already, {counts['withheld']} left out because they could not be masked."
-    )
-
-
-def _import_rows(masker: "Masker", label_set: "LabelSet", rows: list[dict[str, Any]], *, is_golden: bool) -> dict[str, int]:
-    from bot.importing import find_new, import_batch, mask_rows
-
-    counts = {"imported": 0, "known": 0, "withheld": 0}
-    settings = read_settings()
-    for start in range(0, len(rows), _BATCH):
-        batch = rows[start : start + _BATCH]
-        with open_session(settings, is_read_only=True) as session:
-            new = find_new(session, batch)
-        masked = mask_rows(masker, new)  # slow: outside the transactions, or everyone else would wait
-        with open_session(settings) as session:
-            found = import_batch(session, masked, label_set=label_set, is_golden=is_golden, actor=get_actor())
-        found["known"] += len(batch) - len(new)
-        for name, count in found.items():
-            counts[name] += count
-    return counts
+    importer = Importer(settings, label_set, is_golden=is_golden)
+    tickets = [build_plain_ticket(row) for _, row in rows]
+    for start in range(0, len(tickets), _BATCH):
+        importer.store(tickets[start : start + _BATCH])
+    return importer.counts
 
 
 def export_examples(
@@ -95,8 +114,6 @@ def export_examples(
     task: TaskKind = typer.Option(TaskKind.CLASSIFICATION, "--task", help="Which task."),  # noqa: B008
 ) -> None:
     """Export the examples, masked, one object per line."""
-    import json
-
     from db.queries.examples import iterate_examples
 
     count = 0
@@ -113,17 +130,52 @@ def evaluate(
     labels: Path = typer.Option(..., help="Label set, YAML."),  # noqa: B008
     train: Path = typer.Option(..., help="Training examples, JSON Lines with id, text, label."),  # noqa: B008
     test: Path = typer.Option(..., help="Test examples, likewise."),  # noqa: B008
+    *,
     json_out: Path | None = typer.Option(None, "--json", help="File to write the figures to; standard output without it."),  # noqa: B008
+    is_curve: bool = typer.Option(False, "--learning-curve", help="Do so with more and more of the training examples; a table."),
+    sizes: str = typer.Option(
+        "", help="With --learning-curve: numbers of examples, such as 50,100,200; doubling from 50 without it."
+    ),
+    plot: Path | None = typer.Option(None, help="With --learning-curve: PNG file to draw the curve to."),  # noqa: B008
 ) -> None:
     """Train an adapter on one file, score it on another as served, and compare it with the baselines."""
     read_settings()
+    if not is_curve and (sizes or plot is not None):
+        raise UserError("--sizes and --plot go with --learning-curve")
     with tempfile.TemporaryDirectory() as folder:
         out = json_out or Path(folder) / "figures.json"
-        files = ["--labels", str(labels), "--train", str(train), "--test", str(test), "--json", str(out)]
-        done = subprocess.run([sys.executable, "-m", "training", "evaluate", *files], check=False)  # noqa: S603
-        if done.returncode == 0 and json_out is None:
+        options = ["--labels", str(labels), "--train", str(train), "--test", str(test), "--json", str(out)]
+        if is_curve:
+            options += ["--learning-curve", "--sizes", sizes, *(["--plot", str(plot)] if plot is not None else [])]
+        done = subprocess.run([sys.executable, "-m", "training", "evaluate", *options], check=False)  # noqa: S603
+        if done.returncode == 0 and is_curve:
+            _print_curve(json.loads(out.read_text(encoding="utf-8")))
+        elif done.returncode == 0 and json_out is None:
             typer.echo(out.read_text(encoding="utf-8"), nl=False)
     raise typer.Exit(code=done.returncode)
+
+
+def _print_curve(figures: dict[str, Any]) -> None:
+    """Show a learning curve: accuracies per number of examples, and what the adapter gains with 95 % intervals, in points."""
+
+    def show_gain(point: dict[str, Any], name: str) -> str:
+        low, high = point[f"gain_over_{name}_ci95"]
+        return f"{100 * low:+.1f} to {100 * high:+.1f}"
+
+    names = ("base", "adapter", "tfidf", "frozen", "knn")
+    rows = [
+        (
+            str(point["n_train"]),
+            *(f"{point[f'accuracy_{name}']:.3f}" for name in names),
+            *(show_gain(point, name) for name in ("base", "tfidf", "frozen")),
+        )
+        for point in figures["learning_curve"]
+    ]
+    titles = ("examples", "bare model", "adapter", "TF-IDF", "frozen", "kNN", "gain over bare", "over TF-IDF", "over frozen")
+    print_table(f"Accuracy on {figures['n_test']} tickets", titles, rows)
+    slope = figures["gain_per_doubling"]
+    if slope is not None:
+        console.print(f"From the last size but one to the last, the adapter gained {100 * slope:+.1f} points per doubling.")
 
 
 def demo(
