@@ -4,6 +4,7 @@ Imported only while a masker is being built. Knows nothing of placeholders. Work
 named where it is.
 """
 
+import copy
 import logging
 import time
 from collections.abc import Iterator
@@ -135,6 +136,8 @@ class Analyzer:
 
     def _strict(self, recognizer: pattern_recognizer.PatternRecognizer) -> pattern_recognizer.PatternRecognizer:
         flags = recognizer.global_regex_flags
+        # Presidio's patterns belong to the class: without copies a second masker in the process would set the first one's deadline.
+        recognizer.patterns = [copy.copy(pattern) for pattern in recognizer.patterns]
         for pattern in recognizer.patterns:
             pattern.compiled_with_flags = flags  # or Presidio compiles it anew and drops the guard
             pattern.compiled_regex = _StrictPattern(regex.compile(pattern.regex, flags=flags), self._deadline)

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -234,3 +235,10 @@ def test_threads_share_one_masker_without_mixing_texts(masker):
 def test_written_placeholders_follow_the_one_grammar(masker):
     masked = masker.mask("Call +44 20 7946 0958 or ann@example.com")
     assert all(PLACEHOLDER.fullmatch(placeholder) for placeholder, _ in masked.surfaces)
+
+
+def test_a_second_masker_in_the_process_leaves_the_first_ones_deadline_alone():
+    first, second = Masker(MaskingSettings(chunk_timeout_ms=60_000)), Masker(MaskingSettings(chunk_timeout_ms=1_000))
+    second.mask("the server 192.168.7.20 is down")
+    time.sleep(1.1)
+    assert "192.168.7.20" not in first.mask("the server 192.168.7.20 is down").text
