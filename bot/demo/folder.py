@@ -10,6 +10,14 @@ from pathlib import Path
 
 from bot.settings import CONFIG_FILE, CONFIG_VARIABLE, ENV_PREFIX
 
+CONFIG = """\
+# The demo starts its runs itself, so that they come when the story needs them.
+[training]
+cron = ""
+override_rate = 1.0
+has_degradation_trigger = false
+"""
+
 
 def build_demo_environment(environ: Mapping[str, str], home: Path) -> dict[str, str]:
     """Return an environment in which no setting of an installation counts: the demo must never touch its database."""

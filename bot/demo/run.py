@@ -23,7 +23,7 @@ from bot.cli.common import read_settings
 from bot.cli.output import console, write_json
 from bot.data import DemoTicket, load_demo_dialogues, load_demo_tickets
 from bot.demo.agents import SimulatedAgent, Tally
-from bot.demo.folder import build_demo_environment, reuse_models
+from bot.demo.folder import CONFIG, build_demo_environment, reuse_models
 from bot.demo.live import LiveLoad, count_wrong
 from bot.demo.privacy import check_masking
 from bot.demo.report import build_report, print_report
@@ -64,7 +64,7 @@ def run_demo(*, n_stream: int, n_unseen: int = N_UNSEEN) -> dict[str, Any]:
     home = (Path(os.environ.get("UNDERSTUDY_HOME") or ".understudy") / DEMO_FOLDER).resolve()
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
-    (home / CONFIG_FILE).touch()
+    (home / CONFIG_FILE).write_text(CONFIG, encoding="utf-8")
     # The training process is a child and finds the demo's folder and database the same way as this process: in the environment.
     own = build_demo_environment(os.environ, home)
     os.environ.clear()
