@@ -11,7 +11,7 @@ from typing import Final
 from bot.engine.gguf_file import GGUFHead
 from bot.engine.llama import ContextSettings, LlamaContext, LlamaModel
 from bot.engine.merge import count_merged_bytes, has_known_weights, write_merged
-from bot.engine.protocol import EngineError
+from bot.engine.protocol import EngineError, ModelFileError
 
 _MIB: Final = 1 << 20
 _FILE: Final = "merged.gguf"
@@ -50,7 +50,12 @@ def open_merged_lane(path: Path, head: GGUFHead, *, lora: Path | None, settings:
         with tempfile.TemporaryDirectory(prefix="understudy-merged-") as folder:
             target = Path(folder) / _FILE
             write_merged(path, head, lora=lora, target=target)
-            return _open(target, settings, n_gpu_layers=n_gpu_layers, use_mmap=False)  # read in full, since the file goes away
+            try:
+                return _open(
+                    target, settings, n_gpu_layers=n_gpu_layers, use_mmap=False
+                )  # read in full, since the file goes away
+            except ModelFileError as error:  # people know the base, not what was made of it
+                raise ModelFileError(str(error).replace(str(target), str(path))) from None
     except OSError as error:
         size = count_merged_bytes(head) // _MIB + 1
         message = (
