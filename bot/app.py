@@ -5,8 +5,9 @@ The one place that knows all parts. Nothing here decides anything about tickets.
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping
 from contextlib import AsyncExitStack
+from datetime import timedelta
 from typing import Any
 
 from fastapi import FastAPI
@@ -23,6 +24,7 @@ from bot.engine.factory import build_engine
 from bot.engine.metrics import EngineMetricFamilies
 from bot.engine.protocol import Engine
 from bot.engine.remote.factory import build_remote_engine
+from bot.facade import BotFacade
 from bot.inbox import InboxReader
 from bot.manager import ManagerService, build_child_environment
 from bot.masking import Masker, Vault
@@ -35,46 +37,20 @@ from bot.similar import SimilarIndex
 from bot.tasks.classification import build_choices
 from bot.tasks.labels import load_label_set, render_label_set
 from bot.training_child import TrainingChild
-from bot.types import Classification, Feedback, FeedbackReceipt, LabelSet, SourceRef, Summary, Turn
+from bot.types import LabelSet, SourceRef
 from db.migrate import check_schema, get_current, upgrade
 from db.queries import tickets
+from db.queries.events import purge_events
 from db.queries.labelsets import store_label_set
+from db.queries.values import purge_expired_values
 from db.session import build_db_engine, transaction
+from db.tables import now
 from db.types import TaskKind
 
 logger = logging.getLogger(__name__)
 _PURGE_INTERVAL_S = 3600.0
-
-
-class BotFacade:
-    """Implements `bot.plugin_api.Bot` over the parts."""
-
-    def __init__(self, service: Service, inbox: InboxReader, manager: ManagerService) -> None:
-        self.service = service
-        self._inbox = inbox
-        self._manager = manager
-
-    @property
-    def inbox(self) -> InboxReader:
-        """Reading side."""
-        return self._inbox
-
-    @property
-    def manager(self) -> ManagerService:
-        """Training and adapters."""
-        return self._manager
-
-    async def classify(self, text: str, *, source: SourceRef, subject: str = "", turns: Sequence[Turn] = ()) -> Classification:
-        """See `bot.plugin_api.Bot.classify`."""
-        return await self.service.classify(text, source=source, subject=subject, turns=turns)
-
-    async def summarize(self, text: str, *, source: SourceRef, subject: str = "", turns: Sequence[Turn] = ()) -> Summary:
-        """See `bot.plugin_api.Bot.summarize`."""
-        return await self.service.summarize(text, source=source, subject=subject, turns=turns)
-
-    async def record_feedback(self, feedback: Feedback) -> FeedbackReceipt:
-        """See `bot.plugin_api.Bot.record_feedback`."""
-        return await self.service.record_feedback(feedback)
+EVENT_KEPT = timedelta(days=7)
+"""How long the key of a handled event is known, so that a late repetition counts as one."""
 
 
 class App:
@@ -105,7 +81,7 @@ class App:
         )
         self.watch = AdapterWatch(self.core)
         service = Service(self.core)
-        self.bot = BotFacade(service, InboxReader(self.core, service), ManagerService(self.core, self.watch))
+        self.bot = BotFacade(self.core, service, InboxReader(self.core, service), ManagerService(self.core, self.watch))
         self.host = PluginHost(specs, self.bot)
         is_child = with_training and settings.training.daemon == "child"
         self._training = TrainingChild(build_child_environment(self.core)) if is_child else None
@@ -134,7 +110,7 @@ class App:
                 stack.push_async_callback(self._training.stop)
                 await self._training.start()
             stack.push_async_callback(self._stop_chores)
-            self._start_chore(purge_vault(self.core), "vault-purge")
+            self._start_chore(purge_expired(self.core), "purge")
             self._running = stack.pop_all()
 
     async def stop(self) -> None:
@@ -195,7 +171,7 @@ def build_vault(settings: Settings) -> Vault | None:
     """Build the vault, or None without a key."""
     if settings.vault_key is None:
         return None
-    return Vault.from_keys([key.strip() for key in settings.vault_key.get_secret_value().split(",") if key.strip()])
+    return Vault.from_keys(settings.vault_keys)
 
 
 def build_engines(
@@ -235,12 +211,14 @@ async def add_samples(app: App) -> None:
         await app.bot.summarize("", source=source)
 
 
-async def purge_vault(core: Core) -> None:
-    """Delete expired placeholder maps, now and every hour."""
+async def purge_expired(core: Core) -> None:
+    """Delete expired placeholder maps and plugin values, and events handled long ago, now and every hour."""
     while True:
         n_purged = await core.in_db(tickets.purge_expired_vault)
         if n_purged:
             logger.info("%d expired placeholder maps were deleted", n_purged)
+        await core.in_db(purge_expired_values)
+        await core.in_db(lambda session: purge_events(session, before=now() - EVENT_KEPT))
         await asyncio.sleep(_PURGE_INTERVAL_S)
 
 

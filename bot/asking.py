@@ -3,7 +3,7 @@
 Masked text goes in and comes out. Knows no ticket, no database and no plugin; an engine's error becomes one sentence for a person.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -25,12 +25,13 @@ from db.types import MaskedText, ModelKind, TaskKind
 
 @dataclass(frozen=True)
 class Summarized:
-    """What an engine made of a ticket's units. `is_truncated` says that it did not read all of them."""
+    """What an engine made of a ticket's units. `is_truncated` says that it did not read all of them, `is_last` that it is whole."""
 
     text: MaskedText
     adapter_digest: str
     is_excerpt: bool
     is_truncated: bool
+    is_last: bool = True
 
 
 async def ask_scores(core: Core, text: MaskedText) -> Scores:
@@ -42,13 +43,15 @@ async def ask_scores(core: Core, text: MaskedText) -> Scores:
         return await core.engines[TaskKind.CLASSIFICATION].score(request)
 
 
-async def ask_summary(core: Core, units: Sequence[Unit]) -> Summarized:
-    """Return the most telling units of a ticket, or a text about them. Raises BotError, BusyError."""
+async def stream_summary(core: Core, units: Sequence[Unit]) -> AsyncIterator[Summarized]:
+    """Yield the most telling units of a ticket, or a text about them as it is written; the last one is whole. Raises BotError, BusyError."""
     engine = core.engines[TaskKind.SUMMARY]
     with _explain("no summary"):
         if engine.kind is ModelKind.ENCODER:
-            return await _pick(engine, units, deadline_s=core.settings.engine.deadline_s)
-        return await _write(engine, units, deadline_s=core.settings.engine.text_deadline_s)
+            yield await _pick(engine, units, deadline_s=core.settings.engine.deadline_s)
+            return
+        async for made in _write(engine, units, deadline_s=core.settings.engine.text_deadline_s):
+            yield made
 
 
 async def _pick(engine: Engine, units: Sequence[Unit], *, deadline_s: float) -> Summarized:
@@ -63,9 +66,9 @@ async def _pick(engine: Engine, units: Sequence[Unit], *, deadline_s: float) -> 
     return Summarized(text, ranking.adapter_digest, is_excerpt=True, is_truncated=ranking.is_truncated)
 
 
-async def _write(engine: Engine, units: Sequence[Unit], *, deadline_s: float) -> Summarized:
+async def _write(engine: Engine, units: Sequence[Unit], *, deadline_s: float) -> AsyncIterator[Summarized]:
     prompt = build_summary_prompt(units)
-    pieces, digest, is_truncated = [], engine.get_active(TaskKind.SUMMARY), False
+    text, digest, is_truncated = "", engine.get_active(TaskKind.SUMMARY), False
     request = GenerateRequest(
         task=TaskKind.SUMMARY,
         key=prompt.key,
@@ -75,10 +78,12 @@ async def _write(engine: Engine, units: Sequence[Unit], *, deadline_s: float) ->
         deadline_s=deadline_s,
     )
     async for chunk in engine.generate(request):
-        pieces.append(chunk.text)
+        text += chunk.text
         digest = chunk.adapter_digest
         is_truncated |= chunk.is_truncated
-    return Summarized(parse_summary("".join(pieces)), digest, is_excerpt=False, is_truncated=is_truncated)
+        if not chunk.is_last:
+            yield Summarized(parse_summary(text), digest, is_excerpt=False, is_truncated=is_truncated, is_last=False)
+    yield Summarized(parse_summary(text), digest, is_excerpt=False, is_truncated=is_truncated)
 
 
 @contextmanager

@@ -9,11 +9,11 @@ from sqlmodel import Session
 
 from bot.core import Core
 from bot.masking import PLACEHOLDER, MaskingError, PlaceholderMap
-from bot.plugin_api import BotError, NotFoundError
+from bot.plugin_api import BotError, ConflictError, NotFoundError
 from bot.similar import Neighbour
 from bot.tasks.ticket import render_ticket
 from bot.types import Feedback, FeedbackReceipt, SourceRef, Turn
-from db.errors import InvalidValueError, RowNotFoundError
+from db.errors import InvalidValueError, RowNotFoundError, StateConflictError
 from db.queries import feedback as feedback_queries
 from db.queries import inferences, tickets
 from db.queries.common import row_id
@@ -44,6 +44,23 @@ class FeedbackRecorder:
         source = await self._core.read_db(lambda session: self._get_source(session, feedback.inference_id))
         async with self._core.lock_ticket(source):
             return await self._record(feedback)
+
+    async def withdraw(self, feedback_id: int, *, actor: str) -> int | None:
+        """Take a feedback back; return the ticket whose label is open again, None for one on a summary. Raises NotFoundError, ConflictError."""
+
+        def work(session: Session) -> int | None:
+            row = feedback_queries.withdraw_feedback(session, feedback_id, actor=actor)
+            if row.task is not TaskKind.CLASSIFICATION:
+                return None
+            tickets.set_ticket_status(session, row.ticket_id, status=TicketStatus.OPEN)
+            return row.ticket_id
+
+        try:
+            return await self._core.in_db(work)
+        except RowNotFoundError as error:
+            raise NotFoundError(str(error)) from error
+        except StateConflictError as error:
+            raise ConflictError(str(error)) from error
 
     async def _record(self, feedback: Feedback) -> Recorded:
         inference, mapping, known_text = await self._core.read_db(lambda session: self._open(session, feedback.inference_id))
@@ -86,6 +103,7 @@ class FeedbackRecorder:
             value=value,
             reason=reason,
             decision_ms=feedback.decision_ms,
+            is_passive=feedback.is_passive,
             text=render_ticket(ticket.subject, ticket.text, [Turn(**turn) for turn in ticket.turns]),
         )
         receipt = FeedbackReceipt(row_id(result.feedback), result.is_new, result.replaced_id, result.example_id)

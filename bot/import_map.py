@@ -6,7 +6,6 @@ Knows paths and values, not files or databases. An error names a field and what 
 import codecs
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,7 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from bot.errors import UserError
 from bot.jsonl import replace_surrogates
-from bot.types import LabelSet, Turn
+from bot.types import LabelSet, PastTicket, Turn
 
 _PART = re.compile(r"^(?P<name>[^\[\]]*)(?:\[(?:(?P<index>\d+)|(?P<key>[^=\]]+)=(?P<value>[^\]]*))\])?$")
 _MAX_MAP_BYTES = 1_000_000
@@ -127,20 +126,6 @@ ZENDESK: Mapping[str, Any] = {
 """What Zendesk calls things; a mapping may name anything otherwise."""
 
 
-@dataclass(frozen=True)
-class HistoricTicket:
-    """A ticket of another system, not masked yet. `label` is None where none is mapped, `summary` where the notes are empty."""
-
-    external_id: str
-    subject: str
-    text: str
-    turns: tuple[Turn, ...] = ()
-    label: str | None = None
-    summary: str | None = None
-    created_at: datetime | None = None
-    group: str = ""
-
-
 def load_import_map(path: Path, label_set: LabelSet) -> ImportMap:
     """Read a mapping. Raises UserError that names the file and what to change."""
     try:
@@ -168,7 +153,7 @@ def load_import_map(path: Path, label_set: LabelSet) -> ImportMap:
     return found
 
 
-def apply_map(mapping: ImportMap, row: Mapping[str, Any], label_set: LabelSet) -> HistoricTicket | None:
+def apply_map(mapping: ImportMap, row: Mapping[str, Any], label_set: LabelSet) -> PastTicket | None:
     """Return the ticket a row describes, or None where its label is one to skip. Raises RowError."""
     label = _read_label(mapping.label, row, label_set) if mapping.label is not None else None
     if mapping.label is not None and label is None:
@@ -184,7 +169,7 @@ def apply_map(mapping: ImportMap, row: Mapping[str, Any], label_set: LabelSet) -
     external_id = _read_text(row, mapping.id)
     if not external_id:
         raise RowError(mapping.id, "is empty, and every ticket needs an id so that a second import adds nothing")
-    return HistoricTicket(
+    return PastTicket(
         external_id=external_id,
         subject=subject,
         text=text,

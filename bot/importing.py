@@ -13,12 +13,11 @@ from typing import Any
 
 from sqlmodel import Session
 
-from bot.import_map import HistoricTicket
 from bot.intake import PLAIN_SPEAKERS
 from bot.jsonl import replace_surrogates
 from bot.masking import Masker, MaskingError, PlaceholderMap
 from bot.tasks.ticket import render_ticket
-from bot.types import LabelSet, Turn
+from bot.types import LabelSet, PastTicket, Turn
 from db.queries.audit import record_audit
 from db.queries.common import clean_text, clean_turns, row_id, take_lock
 from db.queries.state import get_state, set_state
@@ -47,10 +46,10 @@ class MaskedTicket:
     is_withheld: bool = False
 
 
-def build_plain_ticket(row: Mapping[str, Any]) -> HistoricTicket:
+def build_plain_ticket(row: Mapping[str, Any]) -> PastTicket:
     """Return the ticket of a row with `text` and `label`; one without an id is known by a digest of its text."""
     external_id = row.get("id") or hashlib.sha256(str(row["text"]).encode(errors="replace")).hexdigest()[:16]
-    return HistoricTicket(
+    return PastTicket(
         external_id=replace_surrogates(str(external_id)), subject="", text=str(row["text"]), label=str(row["label"])
     )
 
@@ -65,18 +64,18 @@ def get_salt(session: Session) -> bytes:
     return bytes.fromhex(known["hex"])
 
 
-def find_new(session: Session, rows: Iterable[HistoricTicket]) -> list[HistoricTicket]:
+def find_new(session: Session, rows: Iterable[PastTicket], *, plugin: str = PLUGIN) -> list[PastTicket]:
     """Return the tickets that are not there yet, each id once, so that only these are masked."""
     new = {row.external_id: row for row in rows}
-    return [row for row in new.values() if get_ticket_by_source(session, plugin=PLUGIN, external_id=row.external_id) is None]
+    return [row for row in new.values() if get_ticket_by_source(session, plugin=plugin, external_id=row.external_id) is None]
 
 
-def mask_tickets(masker: Masker, rows: Sequence[HistoricTicket], *, salt: bytes) -> list[MaskedTicket]:
+def mask_tickets(masker: Masker, rows: Sequence[PastTicket], *, salt: bytes) -> list[MaskedTicket]:
     """Mask tickets. Takes milliseconds each: do it in no transaction."""
     return [_mask_ticket(masker, row, salt) for row in rows]
 
 
-def _mask_ticket(masker: Masker, row: HistoricTicket, salt: bytes) -> MaskedTicket:
+def _mask_ticket(masker: Masker, row: PastTicket, salt: bytes) -> MaskedTicket:
     mapping = PlaceholderMap()
 
     def mask(text: str) -> MaskedText:
@@ -104,17 +103,23 @@ def _mask_ticket(masker: Masker, row: HistoricTicket, salt: bytes) -> MaskedTick
 
 
 def import_batch(
-    session: Session, rows: Sequence[MaskedTicket], *, label_set: LabelSet, is_golden: bool, actor: str
+    session: Session,
+    rows: Sequence[MaskedTicket],
+    *,
+    label_set: LabelSet,
+    actor: str,
+    is_golden: bool = False,
+    plugin: str = PLUGIN,
 ) -> dict[str, int]:
     """Import masked tickets in one transaction; return counts of imported, known and withheld ones."""
     counts = {"imported": 0, "known": 0, "withheld": 0}
     for row in rows:
-        if get_ticket_by_source(session, plugin=PLUGIN, external_id=row.external_id) is not None:
+        if get_ticket_by_source(session, plugin=plugin, external_id=row.external_id) is not None:
             counts["known"] += 1
         elif row.is_withheld:
             counts["withheld"] += 1
         else:
-            _store(session, row, label_set=label_set, split=Split.GOLDEN if is_golden else None)
+            _store(session, row, label_set=label_set, split=Split.GOLDEN if is_golden else None, plugin=plugin)
             counts["imported"] += 1
     record_audit(
         session,
@@ -127,11 +132,11 @@ def import_batch(
     return counts
 
 
-def _store(session: Session, row: MaskedTicket, *, label_set: LabelSet, split: Split | None) -> None:
+def _store(session: Session, row: MaskedTicket, *, label_set: LabelSet, split: Split | None, plugin: str) -> None:
     turns = clean_turns([{"speaker": turn.speaker, "text": turn.text} for turn in row.turns])
     ticket = upsert_ticket(
         session,
-        plugin=PLUGIN,
+        plugin=plugin,
         external_id=row.external_id,
         subject=row.subject,
         text=row.text,

@@ -3,21 +3,23 @@
 Reads only; what is decided is recorded by `bot.service`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 
 from sqlmodel import Session
 
 from bot.core import Core
 from bot.masking import PlaceholderMap, render
 from bot.plugin_api import NotFoundError
-from bot.service import Service, build_summary
-from bot.types import LabelSet, Overview, SourceRef, TicketDetail, TicketItem, Turn
+from bot.service import Service
+from bot.summarizing import build_summary
+from bot.types import LabelRate, LabelSet, Overview, SourceRef, TicketDetail, TicketItem, Turn
 from db.errors import RowNotFoundError
-from db.queries import feedback, inferences, tickets
+from db.queries import feedback, inferences, rates, tickets
 from db.queries.common import row_id
 from db.queries.overview import get_overview
-from db.tables import FeedbackRow, Inference, Ticket
+from db.tables import FeedbackRow, Inference, Ticket, now
 from db.types import FeedbackKind, TaskKind, TicketStatus
 
 _EXCERPT_CHARS = 160
@@ -47,6 +49,27 @@ class InboxReader:
     async def get_ticket(self, ticket_id: int) -> TicketDetail:
         """See `bot.plugin_api.Inbox.get_ticket`."""
         return await self._core.read_db(lambda session: self._get_ticket(session, ticket_id))
+
+    async def find_ticket(self, source: SourceRef) -> TicketDetail:
+        """See `bot.plugin_api.Inbox.find_ticket`."""
+
+        def work(session: Session) -> TicketDetail:
+            row = tickets.get_ticket_by_source(session, plugin=source.plugin, external_id=source.external_id)
+            if row is None:
+                raise NotFoundError(f"{source.plugin} has brought no ticket {source.external_id}")
+            return self._get_ticket(session, row_id(row))
+
+        return await self._core.read_db(work)
+
+    async def count_decisions(self, *, actor: str | None = None, days: int = 30) -> Mapping[FeedbackKind, int]:
+        """See `bot.plugin_api.Inbox.count_decisions`."""
+        since = now() - timedelta(days=days)
+        return await self._core.read_db(lambda session: rates.count_by_actor(session, actor=actor, since=since))
+
+    async def list_label_rates(self, *, days: int = 7) -> Sequence[LabelRate]:
+        """See `bot.plugin_api.Inbox.list_label_rates`."""
+        counts = await self._core.read_db(lambda session: rates.count_labels(session, window=timedelta(days=days)))
+        return build_label_rates(counts)
 
     async def get_overview(self) -> Overview:
         """See `bot.plugin_api.Inbox.get_overview`."""
@@ -136,4 +159,23 @@ def describe(row: FeedbackRow, mapping: PlaceholderMap) -> str:
         FeedbackKind.HANDOFF: "handed the ticket off",
     }
     said = words[row.kind] + (f": {render(row.reason, mapping)}" if row.reason else "")
+    if row.withdrawn_at is not None:
+        return said + " (taken back)"
     return said + (" (corrected later)" if row.replaced_by_id is not None else "")
+
+
+def build_label_rates(counts: Sequence[rates.LabelCounts]) -> list[LabelRate]:
+    """Turn counts into shares, the most overridden label first."""
+    total, before = (sum(getattr(row, name) for row in counts) for name in ("n_suggested", "n_suggested_before"))
+    found = [
+        LabelRate(
+            label=row.label,
+            n_decided=row.n_decided,
+            n_overridden=row.n_overridden,
+            n_suggested=row.n_suggested,
+            share=row.n_suggested / total if total else None,
+            share_before=row.n_suggested_before / before if before else None,
+        )
+        for row in counts
+    ]
+    return sorted(found, key=lambda rate: (-rate.n_overridden, -rate.n_decided, rate.label))

@@ -17,9 +17,10 @@ from bot import review
 from bot.adapter_watch import AdapterWatch
 from bot.approval import promote_adapter
 from bot.core import Core
+from bot.importing import find_new, get_salt, import_batch, mask_tickets
 from bot.masking import MaskingError
 from bot.plugin_api import BotError, ConflictError, NotFoundError
-from bot.types import BASE, AdapterInfo, DryRun, ReviewInfo, RunInfo
+from bot.types import BASE, AdapterInfo, DryRun, ImportCounts, PastTicket, ReviewInfo, RunInfo
 from db.errors import InvalidValueError, RowNotFoundError, StateConflictError
 from db.queries import adapters, gate, runs
 from db.queries.common import row_id
@@ -33,6 +34,7 @@ from db.types import RUNNING, AdapterStatus, ReviewStatus, RunTrigger, TaskKind
 T = TypeVar("T")
 _FOLLOW_INTERVAL_S = 0.3
 _SWAP_TIMEOUT_S = 30.0
+PLOTS = ("labels", "loss", "confusion", "reliability")
 
 
 class ManagerService:
@@ -135,6 +137,28 @@ class ManagerService:
     async def trace_ticket(self, ticket_id: int) -> Sequence[Trace]:
         """Return every run, and the adapter of it, that a ticket's examples went into."""
         return await self._guard(lambda session: trace_ticket(session, ticket_id))
+
+    async def get_plot(self, run_id: int, name: str) -> bytes | None:
+        """See `bot.plugin_api.Manager.get_plot`."""
+        if name not in PLOTS:
+            raise NotFoundError(f"there is no plot '{name}': ask for {', '.join(PLOTS)}")
+        path = self._core.settings.runs_dir / str(int(run_id)) / f"{name}.png"
+        return await asyncio.to_thread(lambda: path.read_bytes() if path.exists() else None)
+
+    async def import_past(self, tickets: Sequence[PastTicket], *, plugin: str, actor: str) -> ImportCounts:
+        """See `bot.plugin_api.Manager.import_past`."""
+        label_set = self._core.label_set
+        usable = [row for row in tickets if (row.label in label_set.names) or (row.label is None and row.summary)]
+        new = await self._core.read_db(lambda session: find_new(session, usable, plugin=plugin))
+        salt = await self._core.in_db(get_salt)
+        masked = await asyncio.to_thread(mask_tickets, self._core.masker, new, salt=salt)
+        counts = await self._guard(lambda session: import_batch(session, masked, label_set=label_set, actor=actor, plugin=plugin))
+        return ImportCounts(
+            n_imported=counts["imported"],
+            n_known=counts["known"] + len(usable) - len(new),
+            n_withheld=counts["withheld"],
+            n_unknown_label=len(tickets) - len(usable),
+        )
 
     async def set_paused(self, *, is_paused: bool, actor: str) -> None:
         """See `bot.plugin_api.Manager.set_paused`."""

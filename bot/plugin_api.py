@@ -3,7 +3,7 @@
 Text goes in raw and comes back unmasked for display; masking, storage, prompts and models stay behind the line.
 """
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, Protocol, TypeVar
@@ -11,6 +11,7 @@ from typing import Generic, Protocol, TypeVar
 from fastapi import APIRouter
 from pydantic import BaseModel
 
+from bot.plugin_events import Event, EventCounts, EventHandler, EventQueue, RetryLaterError, Store
 from bot.types import (
     BASE,
     AdapterInfo,
@@ -18,10 +19,13 @@ from bot.types import (
     DryRun,
     Feedback,
     FeedbackReceipt,
+    ImportCounts,
     Label,
+    LabelRate,
     LabelScore,
     LabelSet,
     Overview,
+    PastTicket,
     ReviewInfo,
     ReviewSide,
     RunInfo,
@@ -57,11 +61,17 @@ __all__ = [
     "Classification",
     "ConflictError",
     "DryRun",
+    "Event",
+    "EventCounts",
+    "EventHandler",
+    "EventQueue",
     "Feedback",
     "FeedbackKind",
     "FeedbackReceipt",
+    "ImportCounts",
     "Inbox",
     "Label",
+    "LabelRate",
     "LabelScore",
     "LabelSet",
     "LivePeriod",
@@ -69,8 +79,10 @@ __all__ = [
     "ModelKind",
     "NotFoundError",
     "Overview",
+    "PastTicket",
     "Plugin",
     "PluginSpec",
+    "RetryLaterError",
     "ReviewInfo",
     "ReviewKind",
     "ReviewSide",
@@ -80,6 +92,7 @@ __all__ = [
     "RunTrigger",
     "SimilarTicket",
     "SourceRef",
+    "Store",
     "Summary",
     "TaskKind",
     "TicketDetail",
@@ -124,8 +137,20 @@ class Inbox(Protocol):
         """Return one ticket with its suggestion, summary, decision and history. Raises NotFoundError."""
         ...
 
+    async def find_ticket(self, source: SourceRef) -> TicketDetail:
+        """Return the ticket of that source, as `get_ticket` does. Raises NotFoundError."""
+        ...
+
     async def get_overview(self) -> Overview:
         """Return the figures at the head of the console."""
+        ...
+
+    async def count_decisions(self, *, actor: str | None = None, days: int = 30) -> Mapping[FeedbackKind, int]:
+        """Count what people (or one of them) did in the last `days` days, on labels and summaries; passive feedback is left out."""
+        ...
+
+    async def list_label_rates(self, *, days: int = 7) -> Sequence[LabelRate]:
+        """Return how each label fared in the last `days` days, the most overridden first, compared with as many days before."""
         ...
 
     def get_label_set(self) -> LabelSet:
@@ -183,6 +208,14 @@ class Manager(Protocol):
         """Return every training run that used an example of the ticket, and the adapter that came of it."""
         ...
 
+    async def get_plot(self, run_id: int, name: str) -> bytes | None:
+        """Return a plot of a run's release notes as PNG: "labels" (before and after), "loss", "confusion" or "reliability"; None without."""
+        ...
+
+    async def import_past(self, tickets: Sequence[PastTicket], *, plugin: str, actor: str) -> ImportCounts:
+        """Learn from tickets decided before: mask them and store them as examples, each id of a plugin once. A batch is one transaction."""
+        ...
+
     async def set_paused(self, *, is_paused: bool, actor: str) -> None:
         """Stop or resume suggestions. Tickets are still taken in while paused."""
         ...
@@ -219,10 +252,13 @@ class Bot(Protocol):
         """Training and adapters."""
         ...
 
-    async def classify(self, text: str, *, source: SourceRef, subject: str = "", turns: Sequence[Turn] = ()) -> Classification:
+    async def classify(
+        self, text: str, *, source: SourceRef, subject: str = "", turns: Sequence[Turn] = (), labels: Sequence[str] = ()
+    ) -> Classification:
         """Take a ticket in (or again) and suggest a label. `text` is the ticket's first message where no turns are given.
 
-        With no text, turns or subject the stored ticket of that source is asked about: never send a stored text back, it is masked.
+        `labels` narrows the choice to some of the set's labels, such as those of one channel or brand; empty means all. With no text, turns or
+        subject the stored ticket of that source is asked about: never send a stored text back, it is masked.
         """
         ...
 
@@ -230,8 +266,26 @@ class Bot(Protocol):
         """Summarise a ticket. With an empty `text` and no turns the stored ticket of that source is used."""
         ...
 
+    def stream_summary(
+        self, text: str, *, source: SourceRef, subject: str = "", turns: Sequence[Turn] = ()
+    ) -> AsyncIterator[Summary]:
+        """As `summarize`, but yield the summary as it grows; only the last one has an `inference_id` (or a notice)."""
+        ...
+
     async def record_feedback(self, feedback: Feedback) -> FeedbackReceipt:
         """Record what a person did. Raises NotFoundError for an unknown inference and BotError for a label outside the set."""
+        ...
+
+    async def withdraw_feedback(self, feedback_id: int, *, actor: str) -> None:
+        """Take a feedback back: it teaches nothing and the ticket is open again. Raises NotFoundError; ConflictError where another replaced it."""
+        ...
+
+    def open_queue(self, name: str) -> EventQueue:
+        """Return a durable queue; `name` is the plugin's, or the plugin's with a suffix such as "zendesk.outbox"."""
+        ...
+
+    def open_store(self, name: str) -> Store:
+        """Return a store of small encrypted values; `name` as for `open_queue`."""
         ...
 
 

@@ -5,22 +5,22 @@ The only place where a suggestion is made. Knows no plugin and no llama.cpp.
 
 import time
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from contextlib import aclosing, contextmanager
 
 from sqlmodel import Session
 
-from bot.asking import ask_scores, ask_summary
+from bot.asking import ask_scores
 from bot.core import Core
 from bot.decisions import FeedbackRecorder
 from bot.engine.protocol import FloatArray, Scores
 from bot.intake import WITHHELD_NOTICE, Intake, TakenIn
 from bot.masking import PlaceholderMap, render
 from bot.metrics import Ending, Verb
-from bot.plugin_api import BusyError, NotFoundError
+from bot.plugin_api import BotError, BusyError, NotFoundError
 from bot.similar import Neighbour
+from bot.summarizing import TRUNCATED_NOTICE, grow_summary
 from bot.tasks.classification import PROMPT_VERSION, build_fields, render_reason
-from bot.tasks.summary import SUMMARY_PROMPT_VERSION, cut_units
 from bot.types import BASE, Classification, Feedback, FeedbackReceipt, LabelScore, SimilarTicket, SourceRef, Summary, Turn
 from db.queries import inferences
 from db.queries.common import row_id
@@ -30,7 +30,6 @@ from db.types import TaskKind, TicketStatus
 
 PAUSED_NOTICE = "No suggestion: suggestions are paused by a manager."
 EMPTY_NOTICE = "No suggestion: the ticket has no text."
-TRUNCATED_NOTICE = "Long ticket: its middle was left out."
 _ENDINGS: Mapping[str, Ending] = {WITHHELD_NOTICE: "withheld", EMPTY_NOTICE: "empty", PAUSED_NOTICE: "paused"}
 TOP_K = 5
 _REMEMBERED_EMBEDDINGS = 4096
@@ -45,72 +44,75 @@ class Service:
         self._embeddings: OrderedDict[int, tuple[str, FloatArray]] = OrderedDict()
         self._recorder = FeedbackRecorder(core)
 
-    async def classify(self, text: str, *, source: SourceRef, subject: str = "", turns: Sequence[Turn] = ()) -> Classification:
+    async def classify(
+        self, text: str, *, source: SourceRef, subject: str = "", turns: Sequence[Turn] = (), labels: Sequence[str] = ()
+    ) -> Classification:
         """See `bot.plugin_api.Bot.classify`. An unchanged ticket under an unchanged adapter gets its earlier inference back."""
+        allowed = self._check_labels(labels)
         with self._count("classify") as ended:
             async with self._core.lock_ticket(source):
                 taken = await self._take(source, subject=subject, text=text, turns=turns)
-                return await self._classify(taken, ended)
+                return await self._classify(taken, ended, allowed)
+
+    def _check_labels(self, labels: Sequence[str]) -> tuple[str, ...]:
+        """Return the labels asked about in the set's order; empty where that is all of them."""
+        names = self._core.choices.names
+        unknown = sorted(set(labels) - set(names))
+        if unknown:
+            raise BotError(
+                f"the label '{unknown[0]}' is not in the label set '{self._core.label_set.name}': correct the settings"
+            )
+        return () if set(labels) == set(names) else tuple(name for name in names if name in set(labels))
 
     async def _take(self, source: SourceRef, *, subject: str, text: str, turns: Sequence[Turn]) -> TakenIn:
         """Take the ticket in, or, without any text, open the stored one: masked text must never go through the masker again."""
         stored = None if text or turns or subject else await self._intake.reopen(source)
         return stored or await self._intake.take(source, subject=subject, text=text, turns=turns)
 
-    async def _classify(self, taken: TakenIn, ended: list[Ending]) -> Classification:
+    async def _classify(self, taken: TakenIn, ended: list[Ending], labels: tuple[str, ...]) -> Classification:
         notice = await self._find_notice(taken)
         if notice is not None:
             ended.append(_ENDINGS[notice])
             return self._build_empty(taken, notice)
         engine = self._core.engines[TaskKind.CLASSIFICATION]
-        known = await self._core.read_db(
-            lambda session: self._find_known(session, taken, engine.get_active(TaskKind.CLASSIFICATION))
-        )
+        digest = engine.get_active(TaskKind.CLASSIFICATION)
+        known = await self._core.read_db(lambda session: self._find_known(session, taken, digest, labels))
         if known is not None:
             ended.append("repeated")
             return self.build_card(known, taken.mapping)
         started = time.perf_counter()
         scores = await ask_scores(self._core, taken.model_text)
         latency_ms = (time.perf_counter() - started) * 1e3
-        row = await self._core.in_db(lambda session: self._record_scores(session, taken, scores, latency_ms=latency_ms))
+        row = await self._core.in_db(
+            lambda session: self._record_scores(session, taken, scores, labels=labels, latency_ms=latency_ms)
+        )
         if scores.embedding is not None:
             self._remember(row_id(row), scores.adapter_digest, scores.embedding)
         return self.build_card(row, taken.mapping)
 
     async def summarize(self, text: str, *, source: SourceRef, subject: str = "", turns: Sequence[Turn] = ()) -> Summary:
         """See `bot.plugin_api.Bot.summarize`."""
+        async with aclosing(self.stream_summary(text, source=source, subject=subject, turns=turns)) as stream:
+            made = [summary async for summary in stream]
+        return made[-1]
+
+    async def stream_summary(
+        self, text: str, *, source: SourceRef, subject: str = "", turns: Sequence[Turn] = ()
+    ) -> AsyncGenerator[Summary, None]:
+        """See `bot.plugin_api.Bot.stream_summary`."""
         with self._count("summarize") as ended:
             async with self._core.lock_ticket(source):
                 if not (text or turns) and await self._intake.reopen(source) is None:
                     raise NotFoundError(f"{source.plugin} has no ticket {source.external_id}; send its text along")
                 taken = await self._take(source, subject=subject if text or turns else "", text=text, turns=turns)
-                return await self._summarize(taken, ended)
-
-    async def _summarize(self, taken: TakenIn, ended: list[Ending]) -> Summary:
-        notice = await self._find_notice(taken)
-        if notice is not None:
-            ended.append(_ENDINGS[notice])
-            return Summary(None, taken.ticket_id, "", is_excerpt=False, adapter_digest=BASE, notice=notice)
-        started = time.perf_counter()
-        units, is_cut = cut_units(taken.text or taken.subject, taken.turns)
-        made = await ask_summary(self._core, units)
-        latency_ms = (time.perf_counter() - started) * 1e3
-        output = {"text": made.text, "units": [unit.text for unit in units], "is_excerpt": made.is_excerpt}
-        row = await self._core.in_db(
-            lambda session: inferences.record_inference(
-                session,
-                ticket_id=taken.ticket_id,
-                task=TaskKind.SUMMARY,
-                model_kind=self._core.engines[TaskKind.SUMMARY].kind,
-                base_digest=self._core.engines[TaskKind.SUMMARY].base_digest,
-                adapter_digest=made.adapter_digest,
-                prompt_version=SUMMARY_PROMPT_VERSION,
-                output=output,
-                is_truncated=is_cut or made.is_truncated,
-                latency_ms=latency_ms,
-            )
-        )
-        return build_summary(row, taken.mapping)
+                notice = await self._find_notice(taken)
+                if notice is not None:
+                    ended.append(_ENDINGS[notice])
+                    yield Summary(None, taken.ticket_id, "", is_excerpt=False, adapter_digest=BASE, notice=notice)
+                    return
+                async with aclosing(grow_summary(self._core, taken)) as growing:
+                    async for summary in growing:
+                        yield summary
 
     async def record_feedback(self, feedback: Feedback) -> FeedbackReceipt:
         """See `bot.plugin_api.Bot.record_feedback`."""
@@ -124,6 +126,12 @@ class Service:
             digest, embedding = known
             self._core.similar.add(recorded.neighbour, embedding, digest=digest)
         return recorded.receipt
+
+    async def withdraw_feedback(self, feedback_id: int, *, actor: str) -> None:
+        """See `bot.plugin_api.Bot.withdraw_feedback`."""
+        ticket_id = await self._recorder.withdraw(feedback_id, actor=actor)
+        if ticket_id is not None:
+            self._core.similar.remove(ticket_id)
 
     def build_card(self, row: Inference, mapping: PlaceholderMap) -> Classification:
         """Rebuild the card of a stored inference, unmasked as far as the map goes."""
@@ -172,17 +180,18 @@ class Service:
             notice=notice,
         )
 
-    def _find_known(self, session: Session, taken: TakenIn, digest: str) -> Inference | None:
+    def _find_known(self, session: Session, taken: TakenIn, digest: str, labels: tuple[str, ...]) -> Inference | None:
         row = inferences.latest_inference(session, ticket_id=taken.ticket_id, task=TaskKind.CLASSIFICATION)
         if row is None or not taken.is_unchanged:
             return None
         is_same = row.adapter_digest == digest and row.label_set_version == self._core.label_set.version
-        return row if is_same and row.prompt_version == PROMPT_VERSION else None
+        is_same &= row.prompt_version == PROMPT_VERSION and tuple(row.output.get("labels", ())) == labels
+        return row if is_same else None
 
-    def _record_scores(self, session: Session, taken: TakenIn, scores: Scores, *, latency_ms: float) -> Inference:
-        order = scores.probabilities.argsort()[::-1][:TOP_K]
-        names = self._core.choices.names
-        candidates = [(names[int(index)], float(scores.probabilities[index])) for index in order]
+    def _record_scores(
+        self, session: Session, taken: TakenIn, scores: Scores, *, labels: tuple[str, ...], latency_ms: float
+    ) -> Inference:
+        candidates = choose_candidates(scores.probabilities, self._core.choices.names, labels)
         neighbours = self._find_neighbours(taken, scores)
         engine = self._core.engines[TaskKind.CLASSIFICATION]
         label, confidence = candidates[0]
@@ -201,6 +210,7 @@ class Service:
                 "candidates": [list(pair) for pair in candidates],
                 "reason": render_reason(label, confidence, [(n.label, n.similarity) for n in neighbours]),
                 "similar": [[n.ticket_id, n.label, n.similarity, n.text[:200]] for n in neighbours],
+                **({"labels": list(labels)} if labels else {}),
             },
             is_blind=taken.is_blind and taken.status is TicketStatus.OPEN,
             is_truncated=scores.is_truncated,
@@ -234,13 +244,9 @@ class Service:
             self._embeddings.popitem(last=False)
 
 
-def build_summary(row: Inference, mapping: PlaceholderMap) -> Summary:
-    """Rebuild the summary of a stored inference, unmasked as far as the map goes."""
-    return Summary(
-        inference_id=row_id(row),
-        ticket_id=row.ticket_id,
-        text=render(str(row.output.get("text", "")), mapping),
-        is_excerpt=bool(row.output.get("is_excerpt", False)),
-        adapter_digest=row.adapter_digest,
-        notice=TRUNCATED_NOTICE if row.is_truncated else None,
-    )
+def choose_candidates(probabilities: FloatArray, names: Sequence[str], labels: Sequence[str]) -> list[tuple[str, float]]:
+    """Return the likeliest labels with their probabilities, best first; over `labels` alone, summing to 1 there, unless it is empty."""
+    kept = [index for index, name in enumerate(names) if not labels or name in labels]
+    total = float(probabilities[kept].sum()) if labels else 1.0
+    scaled = [(names[index], float(probabilities[index]) / total if total > 0 else 1 / len(kept)) for index in kept]
+    return sorted(scaled, key=lambda pair: -pair[1])[:TOP_K]

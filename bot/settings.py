@@ -109,6 +109,12 @@ class Settings(BaseSettings):
         return f"sqlite:///{(self.home / 'understudy.db').resolve()}"
 
     @property
+    def vault_keys(self) -> list[str]:
+        """The vault's keys, newest first; empty where none is set. Secret: never log them."""
+        raw = "" if self.vault_key is None else self.vault_key.get_secret_value()
+        return [key.strip() for key in raw.split(",") if key.strip()]
+
+    @property
     def adapters_dir(self) -> Path:
         """Where adapter bundles lie."""
         return self.home / "adapters"

@@ -4,55 +4,39 @@ Knows no model, database or masking: it guesses labels by shared words. `FakeBot
 """
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from bot import testing_samples as samples
 from bot.plugin_api import (
     BotError,
     Classification,
+    ConflictError,
     Feedback,
     FeedbackKind,
     FeedbackReceipt,
     LabelScore,
     LabelSet,
     NotFoundError,
-    Overview,
     SimilarTicket,
     SourceRef,
     Summary,
     TaskKind,
-    TicketDetail,
     TicketItem,
     TicketStatus,
     Turn,
 )
-from bot.testing_manager import Clock, FakeClock, FakeManager
+from bot.testing_clock import Clock, FakeClock
+from bot.testing_events import FakeQueue, FakeStore
+from bot.testing_inbox import FakeInbox, FakeTicket
+from bot.testing_manager import FakeManager
 
-__all__ = ["Clock", "FakeBot", "FakeClock", "FakeInbox", "FakeManager", "score_labels"]
-
-
-@dataclass
-class _Ticket:
-    item: TicketItem
-    turns: tuple[Turn, ...]
-    classification: Classification | None = None
-    summary: Summary | None = None
-    decision: FeedbackKind | None = None
-    decided_label: str | None = None
-    summary_decision: FeedbackKind | None = None
-    history: list[tuple[datetime, str, str]] = field(default_factory=list)
+__all__ = ["Clock", "FakeBot", "FakeClock", "FakeInbox", "FakeManager", "FakeQueue", "FakeStore", "score_labels"]
 
 
 def _words(text: str) -> set[str]:
     return {word.rstrip("s") for word in re.findall(r"[a-z]{3,}", text.lower().replace("wi-fi", "wifi"))}
-
-
-def _show_item(ticket: _Ticket) -> TicketItem:
-    if ticket.item.is_blind and ticket.decision is None:
-        return replace(ticket.item, label=None, confidence=None)
-    return replace(ticket.item, label=ticket.decided_label or ticket.item.label, is_blind=False)
 
 
 def score_labels(text: str, label_set: LabelSet) -> tuple[LabelScore, ...]:
@@ -69,14 +53,17 @@ class FakeBot:
 
     Knobs: `is_blind` shows new tickets blind, `is_paused` withholds suggestions, `is_masking_broken` withholds tickets, `fail_with` is
     raised by the next call of each of the three verbs, `answer` forces (label, confidence). `feedback` records each feedback that counted
-    as new, in order; `calls` records (verb, external id).
+    as new, in order, `withdrawn` the ids of those taken back; `calls` records (verb, external id).
     """
 
     def __init__(self, *, clock: Clock | None = None, label_set: LabelSet = samples.LABELS) -> None:
         self.clock: Clock = clock or FakeClock()
         self.label_set = label_set
-        self.tickets: dict[int, _Ticket] = {}
+        self.tickets: dict[int, FakeTicket] = {}
         self.feedback: list[Feedback] = []
+        self.withdrawn: list[int] = []
+        self.queues: dict[str, FakeQueue] = {}
+        self.stores: dict[str, FakeStore] = {}
         self.calls: list[tuple[str, str]] = []
         self.is_blind = False
         self.is_paused = False
@@ -112,11 +99,16 @@ class FakeBot:
         """Training and adapters."""
         return self._manager
 
-    async def classify(self, text: str, *, source: SourceRef, subject: str = "", turns: Sequence[Turn] = ()) -> Classification:
+    async def classify(
+        self, text: str, *, source: SourceRef, subject: str = "", turns: Sequence[Turn] = (), labels: Sequence[str] = ()
+    ) -> Classification:
         """Take a ticket in and suggest a label by shared words."""
         self._enter("classify", source)
+        unknown = sorted(set(labels) - set(self.label_set.names))
+        if unknown:
+            raise BotError(f"the label '{unknown[0]}' is not in the label set '{self.label_set.name}': correct the settings")
         ticket = self._take_in(text, source, subject, turns)
-        return self._suggest(ticket)
+        return self._suggest(ticket, labels)
 
     async def summarize(self, text: str, *, source: SourceRef, subject: str = "", turns: Sequence[Turn] = ()) -> Summary:
         """Return the first sentence of up to three turns, as an excerpt."""
@@ -125,6 +117,41 @@ class FakeBot:
         if not text and not turns and not is_known:
             raise NotFoundError(f"there is no ticket {source.external_id} from {source.plugin} to summarise")
         return self._summarise(self._take_in(text, source, subject, turns))
+
+    async def stream_summary(
+        self, text: str, *, source: SourceRef, subject: str = "", turns: Sequence[Turn] = ()
+    ) -> AsyncIterator[Summary]:
+        """Yield the summary line by line."""
+        summary = await self.summarize(text, source=source, subject=subject, turns=turns)
+        lines = summary.text.split("\n")
+        for n in range(1, len(lines)):
+            yield replace(summary, inference_id=None, text="\n".join(lines[:n]))
+        yield summary
+
+    async def withdraw_feedback(self, feedback_id: int, *, actor: str) -> None:
+        """Take a feedback back: its ticket is open again."""
+        if not 1 <= feedback_id <= len(self.feedback):
+            raise NotFoundError(f"there is no feedback {feedback_id}")
+        given = self.feedback[feedback_id - 1]
+        if self._latest.get(given.inference_id) != feedback_id:
+            raise ConflictError("this decision was changed by a later one; change that one instead")
+        ticket_id, task = self._inferences[given.inference_id]
+        ticket = self.tickets[ticket_id]
+        if task is TaskKind.SUMMARY:
+            ticket.summary_decision = None
+        else:
+            ticket.decision = ticket.decided_label = None
+            ticket.item = replace(ticket.item, status=TicketStatus.OPEN, decided_by=None)
+        self.withdrawn.append(feedback_id)
+        ticket.history.append((self.clock.now(), actor, "took a decision back"))
+
+    def open_queue(self, name: str) -> FakeQueue:
+        """Return the queue of that name, always the same one."""
+        return self.queues.setdefault(name, FakeQueue(self.clock))
+
+    def open_store(self, name: str) -> FakeStore:
+        """Return the store of that name, always the same one."""
+        return self.stores.setdefault(name, FakeStore(self.clock))
 
     async def record_feedback(self, feedback: Feedback) -> FeedbackReceipt:
         """Record a feedback once per idempotency key; a later one on the same ticket and task replaces the earlier."""
@@ -173,7 +200,7 @@ class FakeBot:
                     f"the label '{feedback.value}' is not in the label set {self.label_set.name}; choose one of its names"
                 )
 
-    def _take_in(self, text: str, source: SourceRef, subject: str, turns: Sequence[Turn]) -> _Ticket:
+    def _take_in(self, text: str, source: SourceRef, subject: str, turns: Sequence[Turn]) -> FakeTicket:
         known = next((ticket for ticket in self.tickets.values() if ticket.item.source == source), None)
         if known is not None and not text and not turns:
             return known
@@ -191,25 +218,28 @@ class FakeBot:
         )
         if self.is_masking_broken:
             item, all_turns = replace(item, subject="", excerpt=""), ()
-        ticket = _Ticket(item=item, turns=all_turns)
+        ticket = FakeTicket(item=item, turns=all_turns)
         ticket.history = known.history if known else [(item.created_at, source.plugin, "brought the ticket in")]
         self.tickets[item.ticket_id] = ticket
         return ticket
 
-    def _new_inference(self, ticket: _Ticket, task: TaskKind) -> int:
+    def _new_inference(self, ticket: FakeTicket, task: TaskKind) -> int:
         inference_id = len(self._inferences) + 1
         self._inferences[inference_id] = (ticket.item.ticket_id, task)
         return inference_id
 
-    def _notice(self, ticket: _Ticket) -> str | None:
+    def _notice(self, ticket: FakeTicket) -> str | None:
         if ticket.item.status is TicketStatus.WITHHELD:
             return "Personal data could not be masked in this ticket, so it was neither stored nor shown to the model."
         return "Suggestions are paused; resume them on the training page." if self.is_paused else None
 
-    def _suggest(self, ticket: _Ticket) -> Classification:
+    def _suggest(self, ticket: FakeTicket, labels: Sequence[str] = ()) -> Classification:
         notice = self._notice(ticket)
         text = " ".join([ticket.item.subject, *(turn.text for turn in ticket.turns)])
         scores = () if notice else self._forced() or score_labels(text, self.label_set)
+        if labels:
+            total = sum(score.probability for score in scores if score.label in labels)
+            scores = tuple(LabelScore(s.label, s.probability / (total or 1.0)) for s in scores if s.label in labels)
         label = self.label_set.get(scores[0].label) if scores else None
         fields = (
             {"queue": label.queue or "", "priority": label.priority or "", "escalate": "yes" if label.escalate else "no"}
@@ -244,7 +274,7 @@ class FakeBot:
         rest = (1 - confidence) / max(1, len(others))
         return (LabelScore(label, confidence), *(LabelScore(name, rest) for name in others))
 
-    def _similar(self, ticket: _Ticket, text: str) -> tuple[SimilarTicket, ...]:
+    def _similar(self, ticket: FakeTicket, text: str) -> tuple[SimilarTicket, ...]:
         words, found = _words(text), []
         for other in self.tickets.values():
             if other.decided_label and other is not ticket:
@@ -256,7 +286,7 @@ class FakeBot:
         near = [similar for similar in found if similar.similarity >= 0.2]
         return tuple(sorted(near, key=lambda similar: -similar.similarity)[:3])
 
-    def _summarise(self, ticket: _Ticket) -> Summary:
+    def _summarise(self, ticket: FakeTicket) -> Summary:
         notice = self._notice(ticket)
         lines = [re.split(r"(?<=[.?!])\s", turn.text.strip())[0] for turn in ticket.turns[:3]]
         ticket.summary = Summary(
@@ -269,7 +299,7 @@ class FakeBot:
         )
         return ticket.summary
 
-    def _apply(self, ticket: _Ticket, feedback: Feedback, task: TaskKind) -> None:
+    def _apply(self, ticket: FakeTicket, feedback: Feedback, task: TaskKind) -> None:
         why = f" ({feedback.reason})" if feedback.reason else ""
         if task is TaskKind.SUMMARY and ticket.summary is not None:
             ticket.summary_decision = feedback.kind
@@ -309,56 +339,3 @@ class FakeBot:
             self._receipts[name] = FeedbackReceipt(0, is_new=True, replaced_id=None, example_id=None)
             self._apply(ticket, given, TaskKind.CLASSIFICATION)
             ticket.history[-1] = (created_at + timedelta(minutes=3), "first line", ticket.history[-1][2])
-
-
-class FakeInbox:
-    """`bot.plugin_api.Inbox` over the tickets of a FakeBot."""
-
-    def __init__(self, bot: FakeBot) -> None:
-        self._bot = bot
-
-    async def list_tickets(
-        self, *, status: TicketStatus | None = None, limit: int = 50, before_id: int | None = None
-    ) -> Sequence[TicketItem]:
-        """Return tickets, newest first."""
-        items = [_show_item(ticket) for ticket in self._bot.tickets.values()]
-        chosen = [i for i in items if (status is None or i.status is status) and (before_id is None or i.ticket_id < before_id)]
-        return sorted(chosen, key=lambda item: -item.ticket_id)[:limit]
-
-    async def get_ticket(self, ticket_id: int) -> TicketDetail:
-        """Return one ticket."""
-        if (ticket := self._bot.tickets.get(ticket_id)) is None:
-            raise NotFoundError(f"there is no ticket {ticket_id}")
-        return TicketDetail(
-            item=_show_item(ticket),
-            turns=ticket.turns,
-            classification=ticket.classification,
-            summary=ticket.summary,
-            decision=ticket.decision,
-            decided_label=ticket.decided_label,
-            summary_decision=ticket.summary_decision,
-            history=tuple(sorted(ticket.history, key=lambda line: line[0])),
-        )
-
-    async def get_overview(self) -> Overview:
-        """Return counts over the tickets at hand."""
-        tickets = list(self._bot.tickets.values())
-        decisions = [ticket.decision for ticket in tickets if ticket.decision]
-        n_overridden = decisions.count(FeedbackKind.OVERRIDE)
-        return Overview(
-            n_open=sum(ticket.item.status is TicketStatus.OPEN for ticket in tickets),
-            n_decided=len(decisions),
-            n_accepted=decisions.count(FeedbackKind.ACCEPT),
-            n_overridden=n_overridden,
-            n_edited=sum(ticket.summary_decision is FeedbackKind.EDIT for ticket in tickets),
-            n_handed_off=decisions.count(FeedbackKind.HANDOFF),
-            n_examples=sum(ticket.decided_label is not None for ticket in tickets),
-            override_rate=n_overridden / len(decisions) if decisions else None,
-            is_paused=self._bot.is_paused,
-            live={task: self._bot.manager.live(task) for task in TaskKind},
-            timeline=self._bot.manager.timeline,
-        )
-
-    def get_label_set(self) -> LabelSet:
-        """Return the label set."""
-        return self._bot.label_set

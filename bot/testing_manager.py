@@ -1,13 +1,13 @@
-"""The fakes that know time: `FakeClock`, and `FakeManager` whose training runs progress as its clock moves.
+"""`FakeManager`: a manager whose training runs progress as its bot's clock moves.
 
 Part of `bot.testing`, which plugin authors import; knows nothing of tickets. A run's state is a function of the time since it began.
 """
 
-import asyncio
+import base64
 import hashlib
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Protocol
 
 from bot import testing_samples as samples
@@ -17,53 +17,24 @@ from bot.plugin_api import (
     AdapterStatus,
     ConflictError,
     DryRun,
+    ImportCounts,
     LabelSet,
     LivePeriod,
     ModelKind,
     NotFoundError,
+    PastTicket,
     RunInfo,
     RunStatus,
     RunTrigger,
     TaskKind,
     Trace,
 )
+from bot.testing_clock import Clock
 from bot.testing_review import FakeReviews, build_sample_reviews
+from bot.testing_runs import RUNNING, end_run, new_run, progress_run
 
-_PHASES = (RunStatus.PREPARING, RunStatus.TRAINING, RunStatus.EVALUATING)
-_RUNNING = frozenset({RunStatus.QUEUED, *_PHASES})
-
-
-class Clock(Protocol):
-    """Where a fake takes its time from."""
-
-    def now(self) -> datetime:
-        """Return the time in UTC."""
-        ...
-
-    async def sleep(self, seconds: float) -> None:
-        """Let `seconds` of this clock pass."""
-        ...
-
-
-class FakeClock:
-    """A clock that moves only when told to, or when somebody sleeps on it. `real_s` is what one sleep costs in real seconds."""
-
-    def __init__(self, start: datetime | None = None, *, real_s: float = 0.0) -> None:
-        self._now = start or datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
-        self._real_s = real_s
-
-    def now(self) -> datetime:
-        """Return the time in UTC."""
-        return self._now
-
-    def advance(self, seconds: float) -> None:
-        """Move forward by `seconds`."""
-        self._now += timedelta(seconds=seconds)
-
-    async def sleep(self, seconds: float) -> None:
-        """Move forward by `seconds` and let other coroutines run."""
-        self.advance(seconds)
-        await asyncio.sleep(self._real_s)
+PIXEL = base64.b64decode("iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg==")
+"""A PNG of one pixel."""
 
 
 class Owner(Protocol):
@@ -94,6 +65,7 @@ class FakeManager(FakeReviews):
         self.reviews = {}
         self.traces: dict[int, tuple[Trace, ...]] = {}
         self.audit: list[tuple[str, str, str]] = []
+        self.past: dict[tuple[str, str], PastTicket] = {}
         self.approvers_needed = 1
         self.approvers: dict[str, set[str]] = {}
         self.timeline: tuple[tuple[datetime, float, str], ...] = ()
@@ -126,19 +98,19 @@ class FakeManager(FakeReviews):
     async def start_run(self, task: TaskKind, *, actor: str, trigger: RunTrigger = RunTrigger.MANUAL) -> RunInfo:
         """Queue a run. Raises ConflictError while one is going."""
         states = [(await self.get_run(run_id)).status for run_id in self.runs]
-        if _RUNNING.intersection(states):
+        if RUNNING.intersection(states):
             raise ConflictError("a training run is already going; wait for it or cancel it first")
         if not self.is_enough:
             raise ConflictError("there are too few examples for a run: 3 of the 20 it needs")
         run_id = len(self.runs) + 1
         self.audit.append((actor, "start_run", str(run_id)))
-        self.runs[run_id] = _new_run(run_id, task, actor=actor, trigger=trigger, created_at=self._bot.clock.now())
+        self.runs[run_id] = new_run(run_id, task, actor=actor, trigger=trigger, created_at=self._bot.clock.now())
         return self.runs[run_id]
 
     async def cancel_run(self, run_id: int, *, actor: str) -> RunInfo:
         """End a run as cancelled. Raises ConflictError where it has ended."""
         run = await self.get_run(run_id)
-        if run.status not in _RUNNING:
+        if run.status not in RUNNING:
             raise ConflictError(f"run {run_id} has already ended as {run.status}")
         self.audit.append((actor, "cancel_run", str(run_id)))
         now = self._bot.clock.now()
@@ -150,9 +122,9 @@ class FakeManager(FakeReviews):
         if run_id not in self.runs:
             raise NotFoundError(f"there is no training run {run_id}")
         run = self.runs[run_id]
-        if run.status in _RUNNING:
+        if run.status in RUNNING:
             elapsed = (self._bot.clock.now() - run.created_at).total_seconds() / self.run_s
-            run = _progress(run, min(1.0, elapsed), self.run_s) if elapsed < 1.0 else self._finish(run)
+            run = progress_run(run, min(1.0, elapsed), self.run_s) if elapsed < 1.0 else self._finish(run)
             self.runs[run_id] = run
         return run
 
@@ -167,7 +139,7 @@ class FakeManager(FakeReviews):
             run = await self.get_run(run_id)
             if run != last:
                 yield run
-            if run.status not in _RUNNING:
+            if run.status not in RUNNING:
                 return
             last = run
             await self._bot.clock.sleep(self.run_s / 40)
@@ -219,6 +191,20 @@ class FakeManager(FakeReviews):
         """Return what the test put into `traces`."""
         return self.traces.get(ticket_id, ())
 
+    async def get_plot(self, run_id: int, name: str) -> bytes | None:
+        """Return a plot of one pixel for a run that ended with a verdict."""
+        run = await self.get_run(run_id)
+        return PIXEL if name in ("labels", "loss", "confusion", "reliability") and run.verdict else None
+
+    async def import_past(self, tickets: Sequence[PastTicket], *, plugin: str, actor: str) -> ImportCounts:  # noqa: ARG002
+        """Keep past tickets in `past`, each id of a plugin once."""
+        usable = [
+            ticket for ticket in tickets if ticket.label in self._bot.label_set.names or (not ticket.label and ticket.summary)
+        ]
+        new = {(plugin, ticket.external_id): ticket for ticket in usable if (plugin, ticket.external_id) not in self.past}
+        self.past.update(new)
+        return ImportCounts(len(new), len(usable) - len(new), 0, len(tickets) - len(usable))
+
     async def set_paused(self, *, is_paused: bool, actor: str) -> None:
         """Stop or resume suggestions."""
         self.audit.append((actor, "pause" if is_paused else "resume", ""))
@@ -245,9 +231,9 @@ class FakeManager(FakeReviews):
                 metrics=metrics,
             )
             if is_run:
-                run = _new_run(n - 2, TaskKind(task), actor="schedule", trigger=RunTrigger.SCHEDULE, created_at=created_at)
+                run = new_run(n - 2, TaskKind(task), actor="schedule", trigger=RunTrigger.SCHEDULE, created_at=created_at)
                 ended = RunStatus.REJECTED if status == "rejected" else RunStatus.PROMOTED
-                self.runs[run.run_id] = _ended(run, ended, _digest(seed), now=created_at + timedelta(minutes=3))
+                self.runs[run.run_id] = end_run(run, ended, _digest(seed), now=created_at + timedelta(minutes=3))
         digests = [_digest(seed) for seed in ("class-one", "class-two", "class-four")]
         shares, n_shares = samples.TIMELINE, len(samples.TIMELINE)
         self.timeline = tuple(
@@ -275,7 +261,7 @@ class FakeManager(FakeReviews):
             return replace(run, status=RunStatus.FAILED, message="The training process ended early.", eta_s=None, finished_at=now)
         digest = _digest(f"run-{run.run_id}-{run.created_at.isoformat()}")
         status = AdapterStatus.REJECTED if self.outcome is RunStatus.REJECTED else AdapterStatus.CANDIDATE
-        ended = _ended(run, self.outcome, digest, now=now)
+        ended = end_run(run, self.outcome, digest, now=now)
         self.adapters[digest] = AdapterInfo(
             digest=digest,
             task=run.task,
@@ -293,73 +279,3 @@ class FakeManager(FakeReviews):
         if self.outcome is RunStatus.PROMOTED:
             self._activate(digest, "; ".join(ended.verdict))
         return ended
-
-
-def _new_run(run_id: int, task: TaskKind, *, actor: str, trigger: RunTrigger, created_at: datetime) -> RunInfo:
-    return RunInfo(
-        run_id=run_id,
-        task=task,
-        status=RunStatus.QUEUED,
-        trigger=trigger,
-        actor=actor,
-        phase="queued",
-        step=0,
-        total_steps=120,
-        fraction=0.0,
-        loss=None,
-        eta_s=None,
-        message="Waiting for the training process.",
-        created_at=created_at,
-        finished_at=None,
-        adapter_digest=None,
-        verdict=(),
-    )
-
-
-def _progress(run: RunInfo, fraction: float, run_s: float) -> RunInfo:
-    if fraction < 0.05:
-        return run
-    status = _PHASES[0] if fraction < 0.15 else _PHASES[1] if fraction < 0.85 else _PHASES[2]
-    step = round(run.total_steps * min(1.0, max(0.0, (fraction - 0.15) / 0.7)))
-    messages = {
-        RunStatus.PREPARING: "Building the dataset and masking it again.",
-        RunStatus.TRAINING: f"Training, step {step} of {run.total_steps}.",
-        RunStatus.EVALUATING: "Comparing the candidate with what is live.",
-    }
-    return replace(
-        run,
-        status=status,
-        phase=status.value,
-        step=step,
-        fraction=round(fraction, 3),
-        loss=round(1.9 - 1.3 * step / run.total_steps, 3) if step else None,
-        eta_s=round(run_s * (1 - fraction), 1),
-        message=messages[status],
-    )
-
-
-def _ended(run: RunInfo, status: RunStatus, digest: str, *, now: datetime) -> RunInfo:
-    is_better = status is not RunStatus.REJECTED
-    after: Mapping[str, float] = (
-        {"candidate_accuracy": 0.872, "candidate_macro_f1": 0.855, "candidate_ece": 0.024, "gain": 0.049}
-        if is_better
-        else {"candidate_accuracy": 0.829, "candidate_macro_f1": 0.781, "candidate_ece": 0.052, "gain": 0.006}
-    )
-    before = {"n_test": 320.0, "base_accuracy": 0.612, "active_accuracy": 0.823, "active_macro_f1": 0.796, "active_ece": 0.034}
-    better = ("Accuracy rose from 82.3 % to 87.2 % (interval +2.1 to +7.7 points).", "No label lost more than 1 point.")
-    worse = ("Recall of Security incident fell from 96 % to 88 %; at most 1 point is allowed.",)
-    return replace(
-        run,
-        status=status,
-        phase=status.value,
-        step=run.total_steps,
-        fraction=1.0,
-        eta_s=None,
-        message={RunStatus.PROMOTED: "Promoted and live.", RunStatus.REJECTED: "Rejected by the gate."}.get(
-            status, "Waits for an approver."
-        ),
-        finished_at=now,
-        adapter_digest=digest,
-        verdict=better if is_better else worse,
-        before_after={**before, **after},
-    )

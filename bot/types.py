@@ -139,6 +139,8 @@ class Feedback:
     value: str | None = None
     reason: str | None = None
     decision_ms: int | None = None
+    is_passive: bool = False
+    """Whether it is read from what a person did in the helpdesk (a field changed, a ticket solved); it weighs less than a click."""
 
 
 @dataclass(frozen=True)
@@ -297,3 +299,45 @@ class ReviewInfo:
     resolved_by: str | None
     resolved_at: datetime | None
     created_at: datetime
+
+
+@dataclass(frozen=True)
+class PastTicket:
+    """A ticket that was decided before, to learn from: the label a person gave it, what they wrote about it, or both.
+
+    `group` ties a customer's tickets together; it is stored as a keyed hash. Texts are raw.
+    """
+
+    external_id: str
+    subject: str = ""
+    text: str = ""
+    turns: tuple[Turn, ...] = ()
+    label: str | None = None
+    summary: str | None = None
+    created_at: datetime | None = None
+    group: str = ""
+
+
+@dataclass(frozen=True)
+class ImportCounts:
+    """What became of past tickets. `n_unknown_label` have a label outside the set; `n_withheld` could not be masked."""
+
+    n_imported: int
+    n_known: int
+    n_withheld: int
+    n_unknown_label: int
+
+
+@dataclass(frozen=True)
+class LabelRate:
+    """How one label fares: decisions on suggestions of it in the window, how many chose another, and how often it was suggested.
+
+    `share` and `share_before` are its shares of all suggestions in the window and in the window before; None without any.
+    """
+
+    label: str
+    n_decided: int
+    n_overridden: int
+    n_suggested: int
+    share: float | None
+    share_before: float | None

@@ -6,11 +6,12 @@ Holds masked text only. Knows nothing of how rows come to be: `db.queries` write
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, Column, Index, LargeBinary, MetaData, UniqueConstraint, text
+from sqlalchemy import JSON, Column, Index, LargeBinary, MetaData, UniqueConstraint, false, text
 from sqlmodel import Field, SQLModel
 
 from db.types import (
     AdapterStatus,
+    EventStatus,
     FeedbackKind,
     ModelKind,
     ReviewKind,
@@ -113,7 +114,10 @@ class Inference(Row, table=True):
 
 
 class FeedbackRow(Row, table=True):
-    """One click. A later row on the same ticket and task replaces it: `replaced_by_id` is then set and the row no longer counts."""
+    """One click. A later row on the same ticket and task replaces it: `replaced_by_id` is then set and the row no longer counts.
+
+    One that was taken back has `withdrawn_at` and names itself as its own replacement.
+    """
 
     __tablename__ = "feedback"
 
@@ -128,6 +132,9 @@ class FeedbackRow(Row, table=True):
     reason: str | None = None
     decision_ms: int | None = None
     replaced_by_id: int | None = Field(default=None, foreign_key="feedback.id")
+    is_passive: bool = Field(default=False, sa_column_kwargs={"server_default": false()})
+    """Whether it was read from what a person did in the helpdesk, not from a click on the card."""
+    withdrawn_at: datetime | None = Field(default=None, sa_type=UTCDateTime)
     created_at: datetime = Field(default_factory=now, sa_type=UTCDateTime, index=True)
 
 
@@ -353,4 +360,46 @@ class State(Row, table=True):
 
     key: str = Field(primary_key=True)
     value: dict[str, Any] = Field(default_factory=dict, sa_column=_json())
+    updated_at: datetime = Field(default_factory=now, sa_type=UTCDateTime)
+
+
+class PluginEvent(Row, table=True):
+    """Something that reached a plugin and is to be handled exactly once. What it says is encrypted, and gone once it is handled.
+
+    Events of one `group_key` are handled one at a time, in the order of their ids; an empty one stands alone.
+    """
+
+    __tablename__ = "plugin_event"
+    __table_args__ = (
+        UniqueConstraint("plugin", "key"),
+        Index("ix_plugin_event_plugin_status_id", "plugin", "status", "id"),
+        Index("ix_plugin_event_group_key_plugin_status_id", "group_key", "plugin", "status", "id"),
+    )
+
+    id: int | None = Field(default=None, primary_key=True)
+    plugin: str
+    key: str
+    kind: str
+    group_key: str = ""
+    ciphertext: bytes = Field(default=b"", sa_type=LargeBinary)
+    status: EventStatus = Field(default=EventStatus.WAITING, sa_column=enum_column(EventStatus))
+    attempts: int = 0
+    error: str = ""
+    """The type of the last error, never its text."""
+    available_at: datetime = Field(default_factory=now, sa_type=UTCDateTime)
+    claimed_by: str | None = None
+    claimed_until: datetime | None = Field(default=None, sa_type=UTCDateTime)
+    created_at: datetime = Field(default_factory=now, sa_type=UTCDateTime)
+    finished_at: datetime | None = Field(default=None, sa_type=UTCDateTime, index=True)
+
+
+class PluginValue(Row, table=True):
+    """A small fact a plugin keeps, encrypted: a cursor, a token, which message shows which card."""
+
+    __tablename__ = "plugin_value"
+
+    plugin: str = Field(primary_key=True)
+    key: str = Field(primary_key=True)
+    ciphertext: bytes = Field(sa_type=LargeBinary)
+    expires_at: datetime | None = Field(default=None, sa_type=UTCDateTime, index=True)
     updated_at: datetime = Field(default_factory=now, sa_type=UTCDateTime)

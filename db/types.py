@@ -103,6 +103,14 @@ class ReviewStatus(StrEnum):
     DISMISSED = "dismissed"
 
 
+class EventStatus(StrEnum):
+    """Where a plugin's event stands. Owner: `db.queries.events`."""
+
+    WAITING = "waiting"  # to be handled, or being handled by whoever holds its claim
+    DONE = "done"
+    FAILED = "failed"  # given up; kept for a person to look at and to try again
+
+
 class Split(StrEnum):
     """Which part of a dataset an example belongs to. Golden and blind examples are never trained on."""
 

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 from bot.cli.common import get_actor, open_session
 from bot.errors import UserError
 from bot.import_files import RawRow, read_export
-from bot.import_map import HistoricTicket, ImportMap, RowError, apply_map, load_import_map
+from bot.import_map import ImportMap, RowError, apply_map, load_import_map
 from bot.importing import MaskedTicket, find_new, get_salt, import_batch, mask_tickets
+from bot.types import PastTicket
 
 if TYPE_CHECKING:
     from bot.masking import Masker
@@ -47,7 +48,7 @@ class Importer:
         with open_session(self._settings) as session:
             return get_salt(session)
 
-    def store(self, batch: Sequence[HistoricTicket]) -> list[str]:
+    def store(self, batch: Sequence[PastTicket]) -> list[str]:
         """Store what is new, and return the ids of tickets that could not be masked."""
         with open_session(self._settings, is_read_only=True) as session:
             new = find_new(session, batch)
@@ -129,7 +130,7 @@ def import_export(
 
 def _read(
     path: Path, mapping: ImportMap, label_set: "LabelSet", *, counts: dict[str, Any], rejects: Rejects
-) -> Iterator[tuple[RawRow, HistoricTicket]]:
+) -> Iterator[tuple[RawRow, PastTicket]]:
     for row in read_export(path, mapping):
         counts["read"] += 1
         fields: Mapping[str, Any] | None = row.fields

@@ -10,7 +10,7 @@ from importlib.metadata import version
 
 import typer
 
-from bot.cli import adapters, data, manage, models, review, serve, tickets
+from bot.cli import adapters, data, events, manage, models, review, serve, tickets
 from bot.cli.output import print_error
 
 logger = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (serve, tickets, manage, adapters, data, review):
+for group in (serve, tickets, manage, adapters, data, review, events):
     group.register(app)
 app.add_typer(models.app, name="models", help="Base models: list, pull, add.")
 
@@ -49,6 +49,7 @@ def get_known_errors() -> tuple[type[Exception], ...]:
     from bot.masking import MaskingError, VaultError
     from bot.plugin_api import BotError
     from bot.plugin_host import PluginError
+    from bot.sealing import SealError
     from bot.settings import SettingsError
     from bot.tasks.labels import LabelSetError
     from db.errors import DatabaseError
@@ -61,6 +62,7 @@ def get_known_errors() -> tuple[type[Exception], ...]:
         VaultError,
         BotError,
         PluginError,
+        SealError,
         SettingsError,
         LabelSetError,
         DatabaseError,

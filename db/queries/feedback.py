@@ -9,17 +9,18 @@ from dataclasses import dataclass
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
-from db.errors import InvalidValueError
+from db.errors import InvalidValueError, StateConflictError
 from db.queries.audit import record_audit
-from db.queries.common import clean_text, row_id
+from db.queries.common import clean_text, get_row, row_id
 from db.queries.examples import withdraw_example
 from db.queries.inferences import get_inference
 from db.queries.review import note_feedback
 from db.queries.tickets import get_ticket
-from db.tables import Example, FeedbackRow, Inference, Ticket
+from db.tables import Example, FeedbackRow, Inference, Ticket, now
 from db.types import FeedbackKind, MaskedText, TaskKind
 
 ACTION_REPLACED = "feedback.replace"
+ACTION_WITHDRAWN = "feedback.withdraw"
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class FeedbackWeights:
     handoff: float = 0.3
     blind: float = 1.0
     """A choice made before the suggestion was shown."""
+    passive: float = 0.6
+    """What feedback is multiplied with that was read from the helpdesk: nobody may have looked at the suggestion."""
 
 
 DEFAULT_WEIGHTS = FeedbackWeights()
@@ -68,13 +71,15 @@ def build_lesson(
     value: str | None,
     decision_ms: int | None,
     is_blind: bool,
+    is_passive: bool = False,
     weights: FeedbackWeights = DEFAULT_WEIGHTS,
 ) -> Lesson | None:
     """Return what a feedback teaches, or None for a handoff without a suggestion. Raises InvalidValueError where it makes no sense."""
     if kind is FeedbackKind.HANDOFF:
         if suggestion is None:
             return None
-        return Lesson(target=suggestion, draft=None, weight=weights.handoff, is_negative=True, is_blind=is_blind)
+        weight = weights.handoff * (weights.passive if is_passive else 1.0)
+        return Lesson(target=suggestion, draft=None, weight=weight, is_negative=True, is_blind=is_blind)
     target = _choose_target(kind=kind, suggestion=suggestion, value=value)
     if is_blind:
         weight = weights.blind
@@ -84,6 +89,8 @@ def build_lesson(
         weight = weights.quick_accept
     else:
         weight = weights.accept
+    if is_passive:
+        weight *= weights.passive
     return Lesson(target=target, draft=suggestion, weight=weight, is_negative=False, is_blind=is_blind)
 
 
@@ -112,6 +119,7 @@ def record_feedback(
     value: str | None = None,
     reason: str | None = None,
     decision_ms: int | None = None,
+    is_passive: bool = False,
     text: MaskedText | None = None,
     weights: FeedbackWeights = DEFAULT_WEIGHTS,
 ) -> FeedbackResult:
@@ -130,7 +138,13 @@ def record_feedback(
     suggestion = _get_suggestion(inference)
     value = None if value is None else clean_text(value)
     lesson = build_lesson(
-        kind=kind, suggestion=suggestion, value=value, decision_ms=decision_ms, is_blind=inference.is_blind, weights=weights
+        kind=kind,
+        suggestion=suggestion,
+        value=value,
+        decision_ms=decision_ms,
+        is_blind=inference.is_blind,
+        is_passive=is_passive,
+        weights=weights,
     )
     if kind is FeedbackKind.ACCEPT and inference.task is TaskKind.CLASSIFICATION:
         value = suggestion
@@ -144,6 +158,7 @@ def record_feedback(
         value=value,
         reason=None if reason is None else clean_text(reason),
         decision_ms=decision_ms,
+        is_passive=is_passive,
     )
     try:
         with session.begin_nested():
@@ -162,6 +177,29 @@ def record_feedback(
     note_feedback(session, row, replaced=replaced)
     replaced_id = row_id(replaced[0]) if replaced else None
     return FeedbackResult(feedback=row, is_new=True, replaced_id=replaced_id, example_id=example_id)
+
+
+def withdraw_feedback(session: Session, feedback_id: int, *, actor: str) -> FeedbackRow:
+    """Take a feedback back: it counts no longer and its example is withdrawn. What it had replaced stays replaced.
+
+    Raises RowNotFoundError, and StateConflictError where another feedback has replaced it. Taking it back twice is once.
+    """
+    found = get_row(session, FeedbackRow, key=feedback_id, name="feedback")
+    get_ticket(session, found.ticket_id, is_locked=True)
+    row = get_row(session, FeedbackRow, key=feedback_id, name="feedback", is_locked=True)
+    if row.withdrawn_at is not None:
+        return row
+    if row.replaced_by_id is not None:
+        message = "this decision was changed by a later one; change that one instead"
+        raise StateConflictError(message)
+    row.replaced_by_id, row.withdrawn_at = feedback_id, now()
+    detail = {"kind": row.kind.value, "by": row.actor}
+    record_audit(session, actor=actor, action=ACTION_WITHDRAWN, subject_type="feedback", subject_id=feedback_id, detail=detail)
+    taught = select(Example).where(col(Example.feedback_id) == feedback_id, col(Example.is_withdrawn).is_(False))
+    for example in session.exec(taught).all():
+        withdraw_example(session, row_id(example), actor=actor, reason="the feedback was taken back")
+    session.flush()
+    return row
 
 
 def get_feedback(session: Session, *, inference_id: int) -> FeedbackRow | None:
