@@ -6,7 +6,8 @@ Each command lives in a module of its subject; they are imported when called, so
 import logging
 import sys
 import traceback
-from importlib.metadata import version
+from collections.abc import Iterable
+from importlib.metadata import EntryPoint, entry_points, version
 
 import typer
 
@@ -14,6 +15,8 @@ from bot.cli import adapters, data, events, manage, models, review, serve, ticke
 from bot.cli.output import print_error
 
 logger = logging.getLogger(__name__)
+COMMANDS = "bot.commands"
+"""The group of entry points that name a plugin's `typer.Typer`."""
 _OURS = frozenset({"bot", "db", "plugins", "training"})
 
 app = typer.Typer(
@@ -69,9 +72,19 @@ def get_known_errors() -> tuple[type[Exception], ...]:
     )
 
 
+def add_plugin_commands(cli: typer.Typer, arguments: list[str], *, entries: Iterable[EntryPoint] | None = None) -> None:
+    """Add the commands that plugins bring, such as `understudy zendesk setup`; only the one asked for is imported."""
+    for entry in entry_points(group=COMMANDS) if entries is None else entries:
+        if arguments[:1] == [entry.name]:
+            cli.add_typer(entry.load(), name=entry.name)
+        else:
+            cli.add_typer(typer.Typer(), name=entry.name, help=f"Commands of the plugin {entry.name}.")
+
+
 def main() -> None:
     """Run the command line."""
     try:
+        add_plugin_commands(app, sys.argv[1:])
         app()
     except get_known_errors() as error:
         logger.debug("details", exc_info=error)
