@@ -31,8 +31,9 @@ from bot.testing_clock import Clock, FakeClock
 from bot.testing_events import FakeQueue, FakeStore
 from bot.testing_inbox import FakeInbox, FakeTicket
 from bot.testing_manager import FakeManager
+from bot.testing_privacy import FakePrivacy
 
-__all__ = ["Clock", "FakeBot", "FakeClock", "FakeInbox", "FakeManager", "FakeQueue", "FakeStore", "score_labels"]
+__all__ = ["Clock", "FakeBot", "FakeClock", "FakeInbox", "FakeManager", "FakePrivacy", "FakeQueue", "FakeStore", "score_labels"]
 
 
 def _words(text: str) -> set[str]:
@@ -72,6 +73,7 @@ class FakeBot:
         self.answer: tuple[str, float] | None = None
         self._manager = FakeManager(self)
         self._inbox = FakeInbox(self)
+        self._privacy = FakePrivacy(self)
         self._inferences: dict[int, tuple[int, TaskKind]] = {}
         self._receipts: dict[str, FeedbackReceipt] = {}
         self._latest: dict[int, int] = {}
@@ -98,6 +100,11 @@ class FakeBot:
     def manager(self) -> "FakeManager":
         """Training and adapters."""
         return self._manager
+
+    @property
+    def privacy(self) -> FakePrivacy:
+        """People's data."""
+        return self._privacy
 
     async def classify(
         self, text: str, *, source: SourceRef, subject: str = "", turns: Sequence[Turn] = (), labels: Sequence[str] = ()
