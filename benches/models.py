@@ -23,7 +23,10 @@ _SEED: Final = 20
 
 @dataclass(frozen=True)
 class DecoderShape:
-    """Sizes of a Qwen2 model; embeddings are tied, as in the small models of that family."""
+    """Sizes of a Qwen2 model; embeddings are tied, as in the small models of that family.
+
+    `n_vocab` takes the vocabulary's first tokens alone, with the merges that make them; 0 takes all.
+    """
 
     name: str
     n_layer: int
@@ -32,12 +35,15 @@ class DecoderShape:
     n_head_kv: int
     n_ff: int
     n_ctx: int = 32_768
+    n_vocab: int = 0
 
 
 QWEN_05B: Final = DecoderShape("qwen2.5-0.5b-shape", n_layer=24, n_embd=896, n_head=14, n_head_kv=2, n_ff=4864)
 """Rows of 896 are no multiple of 256, so llama-quantize stores most matrices as Q5_0 or Q8_0; it does so with the real model, too."""
 SMALL: Final = DecoderShape("small-shape", n_layer=4, n_embd=256, n_head=4, n_head_kv=2, n_ff=1024)
 """For the swap bench, which needs thousands of answers and many adapters rather than a large model."""
+TINY: Final = DecoderShape("tiny-shape", n_layer=4, n_embd=256, n_head=4, n_head_kv=2, n_ff=768, n_ctx=4_096, n_vocab=8_192)
+"""Small enough to be trained in whole (`benches.tiny_base`); rows of 256 and 768 are what K-quants are made of."""
 FLAT: Final = 1.0
 """Sharpness of a model that knows nothing: all labels are about as likely, the worst case for a search over labels."""
 PEAKED: Final = 100.0
@@ -70,20 +76,28 @@ def ensure_decoder(shape: DecoderShape, *, sharpness: float = FLAT) -> Path:
 
 
 def _make(shape: DecoderShape, target: Path) -> None:
-    quantize = ensure_tools(["llama-quantize"])["llama-quantize"]
     target.parent.mkdir(parents=True, exist_ok=True)
-    wide, part = target.with_suffix(".f16"), target.with_suffix(".part")
+    wide = target.with_suffix(".f16")
     try:
-        _write(shape, wide)
-        command = [str(quantize), str(wide), str(part), QUANTIZATION, "2"]
-        run_logged(command, log=LOG_DIR / f"quantize-{shape.name}.log", env=get_tool_env())
-        part.replace(target)
+        write_random(shape, wide)
+        quantize(wide, target, QUANTIZATION)
     finally:
         wide.unlink(missing_ok=True)
+
+
+def quantize(wide: Path, target: Path, kind: str) -> None:
+    """Write a model in half precision once more, with llama-quantize, as `kind` (such as Q4_K_M). Raises BenchError."""
+    program = ensure_tools(["llama-quantize"])["llama-quantize"]
+    part = target.with_suffix(".part")
+    try:
+        command = [str(program), str(wide), str(part), kind, "2"]
+        run_logged(command, log=LOG_DIR / f"quantize-{target.stem}.log", env=get_tool_env())
+        part.replace(target)
+    finally:
         part.unlink(missing_ok=True)
 
 
-def _write(shape: DecoderShape, path: Path) -> None:
+def write_random(shape: DecoderShape, path: Path) -> None:
     """Write the model in half precision."""
     writer: Any = gguf.GGUFWriter(path, "qwen2")
     writer.add_name(shape.name)
@@ -95,7 +109,7 @@ def _write(shape: DecoderShape, path: Path) -> None:
     writer.add_head_count_kv(shape.n_head_kv)
     writer.add_rope_freq_base(1_000_000.0)
     writer.add_layer_norm_rms_eps(1e-6)
-    n_vocab = _copy_vocabulary(writer)
+    n_vocab = _copy_vocabulary(writer, shape.n_vocab)
     random = np.random.default_rng(_SEED)
     # Each matrix keeps its input's variance, so activations stay in range through all layers, and logits have variance 1.
     _add_matrix(writer, "token_embd.weight", (n_vocab, shape.n_embd), random)
@@ -125,17 +139,26 @@ def _add_matrix(writer: Any, name: str, shape: tuple[int, int], random: np.rando
     writer.add_tensor(name, values.astype(np.float16))
 
 
-def _copy_vocabulary(writer: Any) -> int:
-    """Copy the tokenizer of the vocabulary file that llama.cpp's source carries; return the number of tokens."""
+def _copy_vocabulary(writer: Any, n_vocab: int) -> int:
+    """Copy the tokenizer of the vocabulary file that llama.cpp's source carries, or its beginning; return the number of tokens."""
     reader: Any = gguf.GGUFReader(ensure_source() / "models" / VOCABULARY)
     tokens, types, merges = (reader.fields[key].contents() for key in _TOKEN_KEYS)
+    ends = {name: int(reader.fields[f"tokenizer.ggml.{name}_token_id"].contents()) for name in ("eos", "padding", "bos")}
+    if n_vocab:
+        # ids follow the merges, so the first tokens and the merges that make them are a smaller tokenizer of the same kind
+        last = n_vocab - 1
+        tokens, types = [*tokens[:last], tokens[ends["eos"]]], [*types[:last], types[ends["eos"]]]
+        known = set(tokens)
+        merges = [merge for merge in merges if merge.replace(" ", "") in known]
+        ends = dict.fromkeys(ends, last)
     writer.add_tokenizer_model("gpt2")
     writer.add_tokenizer_pre("qwen2")
     writer.add_token_list(tokens)
     writer.add_token_types(types)
     writer.add_token_merges(merges)
-    for name, add in (("eos", writer.add_eos_token_id), ("padding", writer.add_pad_token_id), ("bos", writer.add_bos_token_id)):
-        add(int(reader.fields[f"tokenizer.ggml.{name}_token_id"].contents()))
+    writer.add_eos_token_id(ends["eos"])
+    writer.add_pad_token_id(ends["padding"])
+    writer.add_bos_token_id(ends["bos"])
     writer.add_add_bos_token(False)
     return len(tokens)
 

@@ -1,6 +1,6 @@
-"""Writes the figures of `.bench/engine.json` and `.bench/swap.json` into docs/benchmarks.md: `python -m benches.publish`.
+"""Writes the figures of `.bench/engine.json`, `swap.json` and `train.json` into docs/benchmarks.md: `python -m benches.publish [NAME ...]`.
 
-Knows the page's two marks and the benches' own tables; measures nothing. Figures of quick runs are refused.
+Knows the page's marks and the benches' own tables; measures nothing. Figures of quick runs are refused.
 """
 
 import json
@@ -9,12 +9,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from benches import engine, swap
+from benches import engine, swap, train
 from benches.paths import BENCH_DIR, ROOT, BenchError
 
 PAGE: Final = ROOT / "docs" / "benchmarks.md"
 BEGIN: Final = "<!-- figures: written by python -m benches.publish -->"
 END: Final = "<!-- end of figures -->"
+TRAIN_BEGIN: Final = "<!-- figures of training: written by python -m benches.publish -->"
+TRAIN_END: Final = "<!-- end of figures of training -->"
+NAMES: Final = ("engine", "train")
 
 
 def build_section(title: str, machine: Mapping[str, Any], rows: Sequence[tuple[str, str, str]]) -> str:
@@ -49,19 +52,33 @@ def build_figures(engine_figures: Mapping[str, Any], swap_figures: Mapping[str, 
     return "\n".join(sections)
 
 
+def build_train_figures(figures: Mapping[str, Any]) -> str:
+    """Return the tables of training. Raises BenchError where a section was a quick run, or a key is missing."""
+    for section in train.SECTIONS:
+        _refuse_quick(figures.get(f"{section}_is_quick", True), f"bench-train, {section}")
+    missing = [key for key in train.KEYS if key not in figures]
+    if missing:
+        message = f"bench-train wrote no '{missing[0]}'; run it again"
+        raise BenchError(message)
+    return "\n".join(
+        build_section(f"Training: {section}", figures[f"{section}_machine"], train.build_rows(section, figures))
+        for section in train.SECTIONS
+    )
+
+
 def _refuse_quick(is_quick: bool, name: str) -> None:
     if is_quick:
         message = f"{name} was a quick run or was not made; make it in full before its figures are published"
         raise BenchError(message)
 
 
-def replace_figures(page: str, figures: str) -> str:
-    """Return the page with new figures between its marks. Raises BenchError where a mark is missing."""
-    if BEGIN not in page or END not in page:
-        message = f"the page has lost its marks; put '{BEGIN}' and '{END}' back where the figures belong"
+def replace_figures(page: str, figures: str, *, begin: str = BEGIN, end: str = END) -> str:
+    """Return the page with new figures between two marks. Raises BenchError where a mark is missing."""
+    if begin not in page or end not in page:
+        message = f"the page has lost its marks; put '{begin}' and '{end}' back where the figures belong"
         raise BenchError(message)
-    before, after = page.split(BEGIN, 1)[0], page.split(END, 1)[1]
-    return f"{before}{BEGIN}\n\n{figures}\n{END}{after}"
+    before, after = page.split(begin, 1)[0], page.split(end, 1)[1]
+    return f"{before}{begin}\n\n{figures}\n{end}{after}"
 
 
 def _read(name: str) -> dict[str, Any]:
@@ -70,12 +87,23 @@ def _read(name: str) -> dict[str, Any]:
     return found
 
 
+def write_page(page: str, names: Sequence[str]) -> str:
+    """Return the page with the figures of the benches named; engine and swap go together. Raises BenchError."""
+    unknown = [name for name in names if name not in NAMES]
+    if unknown:
+        message = f"there are no figures called '{unknown[0]}'; choose among {', '.join(NAMES)}"
+        raise BenchError(message)
+    if "engine" in names:
+        page = replace_figures(page, build_figures(_read("engine"), _read("swap")))
+    if "train" in names:
+        page = replace_figures(page, build_train_figures(_read("train")), begin=TRAIN_BEGIN, end=TRAIN_END)
+    return page
+
+
 def main() -> None:
-    """Rewrite the page."""
+    """Rewrite the page: all of it, or the part of the benches named."""
     try:
-        PAGE.write_text(
-            replace_figures(PAGE.read_text(encoding="utf-8"), build_figures(_read("engine"), _read("swap"))), encoding="utf-8"
-        )
+        PAGE.write_text(write_page(PAGE.read_text(encoding="utf-8"), sys.argv[1:] or NAMES), encoding="utf-8")
     except BenchError as error:
         print(f"publish: {error}", file=sys.stderr)  # noqa: T201
         sys.exit(1)

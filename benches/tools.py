@@ -24,6 +24,8 @@ PYTHON_PEERS: Final = {
     # without their dependencies: the project's environment holds these already, torch among them
     "llama_cpp.server": ("starlette-context<0.4", "sse-starlette"),
     "sentence-transformers": ("sentence-transformers>=5",),
+    # both trainers, and what reads their data
+    "training": ("sentence-transformers>=5", "trl>=1", "datasets", "pyarrow", "pandas", "xxhash", "multiprocess", "dill"),
 }
 _CMAKE_LIST: Final = Path(__file__).with_name("CMakeLists.txt")
 _SUFFIX: Final = ".dylib" if sys.platform == "darwin" else ".so"
@@ -96,23 +98,13 @@ def ensure_python_peer(name: str) -> Path:
 
     It holds the peer alone; what it needs besides comes from the project's environment, so that torch is the same for all.
     """
-    folder = PEERS_DIR / f"python-{name}"
-    stamp = folder / ".complete"
-    wanted = f"{sys.version_info[:2]} {PYTHON_PEERS[name]}"
-    with lock("python"):
+    folder = PEERS_DIR / f"python-{name}" / "site-packages"  # under any other name dill takes its pyarrow for the user's own code
+    stamp, wanted = folder / ".complete", f"{sys.version_info[:2]} {PYTHON_PEERS[name]}"
+    with lock(f"python-{name}"):
         if not stamp.exists() or stamp.read_text() != wanted:
             shutil.rmtree(folder, ignore_errors=True)
-            command = [
-                sys.executable,
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--no-deps",
-                "--target",
-                str(folder),
-                *PYTHON_PEERS[name],
-            ]
+            command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder)]
+            command += PYTHON_PEERS[name]
             run_logged(command, log=LOG_DIR / "pip.log", advice=f"the peer '{name}' needs the package index once")
             stamp.write_text(wanted)
     return folder

@@ -1,11 +1,12 @@
 """`make bench-train`: how long a retrain takes, our trainers against the standard ones, and what training costs who is served meanwhile.
 
-Run as `python -m benches.train [--quick] [--only live|encoder|latency|decoder] [--threads N]`; writes `.bench/train.json`. Knows the
-order of sections and the bars; what is measured is in `benches.train_live` and `benches.train_sides`.
+Run as `python -m benches.train [--quick] [--only live|encoder|latency|decoder|agreement] [--threads N]`; writes `.bench/train.json`. Knows
+the order of sections and the bars; what is measured is in `benches.train_live`, `benches.train_sides` and `benches.agreement`.
 """
 
 import argparse
 import asyncio
+import os
 import sys
 from collections.abc import Mapping
 from typing import Any, Final
@@ -15,7 +16,21 @@ from benches.report import describe_machine, print_table, write_json
 from benches.train_live import LiveSize, bench_latency, bench_live
 from benches.train_sides import SidesSize, bench_decoder, bench_encoder, get_peer_versions
 
-SECTIONS: Final = ("live", "encoder", "latency", "decoder")
+SECTIONS: Final = ("live", "encoder", "latency", "decoder", "agreement")
+KEYS: Final = (
+    "trigger_to_live_s",
+    "peak_rss_bytes",
+    "encoder_examples_per_s",
+    "encoder_examples_per_s_peer",
+    "decoder_tokens_per_s",
+    "decoder_tokens_per_s_trl",
+    "served_agreement_nf4_q8",
+    "served_agreement_nf4_q4",
+    "served_agreement_faithful_q8",
+    "served_agreement_faithful_q4",
+    "serving_p99_ratio",
+)
+"""What `.bench/train.json` holds at least, once every section was measured."""
 _MIB: Final = 2**20
 _RATES: Final = {
     "live": (),
@@ -35,6 +50,17 @@ _RATES: Final = {
         ("tokens/s, ours", "decoder_tokens_per_s"),
         ("tokens/s, TRL", "decoder_tokens_per_s_trl"),
     ),
+    "agreement": (
+        ("equal answers, NF4, Q8_0", "served_agreement_nf4_q8"),
+        ("equal answers, NF4, Q4_K_M", "served_agreement_nf4_q4"),
+        ("equal answers, NF4, encoder in Q8_0", "served_agreement_encoder_nf4"),
+        *(
+            (f"right answers, {side}, {title}, {kind}", f"{side}_accuracy_{name}")
+            for mode, title in (("nf4", "NF4"), ("faithful", "faithful"))
+            for kind, name in (("Q8_0", f"{mode}_q8"), ("Q4_K_M", f"{mode}_q4"), ("encoder", f"encoder_{mode}"))
+            for side in ("trained", "served")
+        ),
+    ),
 }
 _AT_LEAST: Final = {
     "encoder": (
@@ -42,6 +68,11 @@ _AT_LEAST: Final = {
         ("ours / sentence-transformers, by length", "encoder_ratio_vs_peer_by_length", 1.0),
     ),
     "decoder": (("ours / TRL", "decoder_ratio_vs_trl", 1.0),),
+    "agreement": (
+        ("equal answers, faithful, Q8_0", "served_agreement_faithful_q8", 0.98),
+        ("equal answers, faithful, Q4_K_M", "served_agreement_faithful_q4", 0.98),
+        ("equal answers, faithful, encoder in Q8_0", "served_agreement_encoder_faithful", 0.98),
+    ),
 }
 _AT_MOST: Final = {
     "live": (("trigger to live, s", "trigger_to_live_s", 180.0),),
@@ -60,6 +91,9 @@ _MEMORY: Final = {
 }
 
 
+_PHASES: Final = {"live": ("phases_s", "s"), "latency": ("serving_p99_ms_by_phase", "p99 in ms")}
+
+
 def parse_arguments(arguments: list[str]) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="benches.train", description="Measures training, and what it costs who is served.")
@@ -71,15 +105,17 @@ def parse_arguments(arguments: list[str]) -> argparse.Namespace:
 
 def build_rows(section: str, figures: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Return a section's table: rates or times, ratios with their bars, memory, and the seconds of each phase."""
-    rows = [(title, f"{figures[key]:.2f}", "") for title, key in _RATES[section] if key in figures]
+    digits = 3 if section == "agreement" else 2
+    rows = [(title, f"{figures[key]:.{digits}f}", "") for title, key in _RATES[section] if key in figures]
     for bars, sign in ((_AT_LEAST, ">="), (_AT_MOST, "<=")):
         for title, key, bar in bars.get(section, ()):
             if key in figures:
                 is_met = figures[key] >= bar if sign == ">=" else figures[key] <= bar
-                rows.append((title, f"{figures[key]:.2f}", f"{sign} {bar:g}: {'met' if is_met else 'missed'}"))
+                rows.append((title, f"{figures[key]:.{digits}f}", f"{sign} {bar:g}: {'met' if is_met else 'missed'}"))
     rows += [(title, f"{figures[key] / _MIB:.0f}", "") for title, key in _MEMORY.get(section, ()) if key in figures]
-    phases: Mapping[str, float] = figures.get("phases_s", {}) if section == "live" else {}
-    return [*rows, *((f"  {name}, s", f"{seconds:.1f}", "") for name, seconds in phases.items())]
+    key, unit = _PHASES.get(section, ("", ""))
+    phases: Mapping[str, float] = figures.get(key, {})
+    return [*rows, *((f"  {name}, {unit}", f"{value:.1f}", "") for name, value in phases.items())]
 
 
 def measure(section: str, *, is_quick: bool, threads: int) -> dict[str, Any]:
@@ -90,8 +126,21 @@ def measure(section: str, *, is_quick: bool, threads: int) -> dict[str, Any]:
         return asyncio.run(bench_live(live, threads=threads))
     if section == "latency":
         return asyncio.run(bench_latency(live, threads=threads))
+    if section == "agreement":
+        return _measure_agreement(is_quick=is_quick, threads=threads)
     bench = bench_encoder if section == "encoder" else bench_decoder
     return {**bench(sides, threads=threads), "peer_versions": get_peer_versions()}
+
+
+def _measure_agreement(*, is_quick: bool, threads: int) -> dict[str, Any]:
+    # Read when torch is loaded, which no other section does in this process: threads that spin would take the cores from each other.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    from benches.agreement import AgreementSize, bench_agreement
+    from benches.agreement_encoder import bench_encoder_agreement
+
+    size = AgreementSize(learnt=100, asked=100, epochs=1, base_epochs=1) if is_quick else AgreementSize()
+    encoder = bench_encoder_agreement(learnt=size.learnt, asked=size.asked, epochs=size.epochs, threads=threads)
+    return {**bench_agreement(size, threads=threads), **encoder}
 
 
 def _run(arguments: argparse.Namespace) -> list[str]:

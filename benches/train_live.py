@@ -48,9 +48,10 @@ class LiveSize:
 
 @dataclass
 class Phases:
-    """Seconds each phase took, by name, in the order they came."""
+    """Seconds each phase took, by name, in the order they came; `spans` has begin and end of each by the same clock."""
 
     seconds: dict[str, float] = field(default_factory=dict)
+    spans: list[tuple[str, float, float]] = field(default_factory=list)
     _name: str = _BEFORE
     _since: float = field(default_factory=time.perf_counter)
 
@@ -60,6 +61,7 @@ class Phases:
             return
         now = time.perf_counter()
         self.seconds[self._name] = round(self.seconds.get(self._name, 0.0) + now - self._since, 2)
+        self.spans.append((self._name, self._since, now))
         self._name, self._since = name, now
 
 
@@ -71,18 +73,20 @@ class OpenLoad:
         self._is_stopping = False
         self._number = 0
         self.n_failed = 0
+        self.asked: list[tuple[float, float]] = []
+        """When each request was due, and its latency in milliseconds."""
 
     async def run(self, *, seconds: float | None = None) -> list[float]:
         """Ask for that long, or until `stop`, and return the latencies in milliseconds."""
         self._is_stopping = False
         latencies: list[float] = []
-        asked: list[asyncio.Task[None]] = []
+        waiting: list[asyncio.Task[None]] = []
         due = started = time.perf_counter()
         while not self._is_stopping and (seconds is None or due - started < seconds):
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
-            asked.append(asyncio.create_task(self._ask(due, latencies)))
+            waiting.append(asyncio.create_task(self._ask(due, latencies)))
             due += self._pause_s
-        await asyncio.gather(*asked)
+        await asyncio.gather(*waiting)
         return latencies
 
     def stop(self) -> None:
@@ -99,6 +103,7 @@ class OpenLoad:
         except BotError:
             self.n_failed += 1
         latencies.append((time.perf_counter() - due) * 1e3)
+        self.asked.append((due, latencies[-1]))
 
 
 @contextmanager
@@ -126,7 +131,8 @@ async def bench_live(size: LiveSize, *, threads: int) -> dict[str, Any]:
     with fresh_home(threads=threads):
         app = await _start(size)
         try:
-            return await _retrain(app)
+            figures, _ = await _retrain(app)
+            return figures
         finally:
             await app.stop()
 
@@ -142,13 +148,14 @@ async def bench_latency(size: LiveSize, *, threads: int) -> dict[str, Any]:
                 raise BenchError(f"{load.n_failed} of the first requests brought no suggestion; nothing can be measured")
             without = await load.run(seconds=size.quiet_s)
             asking = asyncio.create_task(load.run())
-            run = await _retrain(app)
+            run, phases = await _retrain(app)
             load.stop()
             training = await asking
             without += await load.run(seconds=size.quiet_s)
         finally:
             await app.stop()
-    return {**compare_latencies(training, without), "serving_failed": load.n_failed, "serving_run_s": run["trigger_to_live_s"]}
+    figures = {"serving_failed": load.n_failed, "serving_run_s": run["trigger_to_live_s"]}
+    return {**compare_latencies(training, without), **figures, "serving_p99_ms_by_phase": split_by_phase(load.asked, phases)}
 
 
 def compare_latencies(training: Sequence[float], without: Sequence[float]) -> dict[str, Any]:
@@ -158,6 +165,14 @@ def compare_latencies(training: Sequence[float], without: Sequence[float]) -> di
         figures[f"serving_p{share}_ms_while_training"] = float(np.percentile(training, share))
         figures[f"serving_p{share}_ms_without"] = float(np.percentile(without, share))
     return figures | {"serving_p99_ratio": figures["serving_p99_ms_while_training"] / figures["serving_p99_ms_without"]}
+
+
+def split_by_phase(asked: Sequence[tuple[float, float]], phases: Phases) -> dict[str, float]:
+    """Return the 99th percentile, in milliseconds, of the requests that were due in each phase of a run: where it hurts."""
+    found: dict[str, list[float]] = {}
+    for name, begin, end in phases.spans:
+        found.setdefault(name, []).extend(latency for due, latency in asked if begin <= due < end)
+    return {name: float(np.percentile(latencies, 99)) for name, latencies in found.items() if latencies}
 
 
 async def _start(size: LiveSize) -> App:
@@ -175,8 +190,8 @@ async def _start(size: LiveSize) -> App:
     return app
 
 
-async def _retrain(app: App) -> dict[str, Any]:
-    """Start a run and follow it until its adapter answers. Raises BenchError where the gate refuses it or it fails."""
+async def _retrain(app: App) -> tuple[dict[str, Any], Phases]:
+    """Start a run and follow it until its adapter answers; return its figures and phases. Raises BenchError where it is not promoted."""
     started = time.perf_counter()
     phases, memory = Phases(), MemoryWatch(app)
     run = await app.bot.manager.start_run(TaskKind.CLASSIFICATION, actor=PLUGIN, trigger=RunTrigger.MANUAL)
@@ -195,7 +210,8 @@ async def _retrain(app: App) -> dict[str, Any]:
     finally:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
-    return {"trigger_to_live_s": seconds, "peak_rss_bytes": memory.peak_bytes, "phases_s": phases.seconds}
+    figures = {"trigger_to_live_s": seconds, "peak_rss_bytes": memory.peak_bytes, "phases_s": phases.seconds}
+    return figures, phases
 
 
 class MemoryWatch:

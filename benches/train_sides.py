@@ -5,7 +5,6 @@ Knows requests and ratios; the loops are in `benches.train_workers`.
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,13 +15,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from benches.models import SMALL, ensure_decoder, ensure_encoder
-from benches.paths import LOG_DIR, PEERS_DIR, ROOT, BenchError, lock, read_tail, run_logged
+from benches.paths import LOG_DIR, ROOT, BenchError, read_tail
 from benches.report import Samples
+from benches.tools import ensure_python_peer
 from bot.data import load_demo_tickets
 from bot.models.default import find_package_model
 
-TRAINING_PEER: Final = ("sentence-transformers>=5", "trl>=1", "datasets", "pyarrow", "pandas", "xxhash", "multiprocess", "dill")
-"""Both peers and what reads their data; without their dependencies: torch, transformers and PEFT are the project's own."""
 PACKAGES: Final = ("sentence-transformers", "trl", "datasets")
 
 
@@ -36,22 +34,9 @@ class SidesSize:
     rounds: int = 3
 
 
-def ensure_training_peer() -> Path:
-    """Return the folder to put on PYTHONPATH for the peers' trainers, filled from the package index once. Raises BenchError."""
-    folder = PEERS_DIR / "python-training" / "site-packages"  # under any other name dill takes pyarrow for the user's own code
-    stamp, wanted = folder / ".complete", f"{sys.version_info[:2]} {TRAINING_PEER}"
-    with lock("python-training"):
-        if not stamp.exists() or stamp.read_text() != wanted:
-            shutil.rmtree(folder, ignore_errors=True)
-            command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(folder), *TRAINING_PEER]
-            run_logged(command, log=LOG_DIR / "pip.log", advice="the trainers' peers need the package index once")
-            stamp.write_text(wanted)
-    return folder
-
-
 def get_peer_versions() -> dict[str, str]:
     """Return the versions of the peers' packages."""
-    found = {one.metadata["Name"].lower(): one.version for one in distributions(path=[str(ensure_training_peer())])}
+    found = {one.metadata["Name"].lower(): one.version for one in distributions(path=[str(ensure_python_peer("training"))])}
     return {name: found[name] for name in PACKAGES if name in found}
 
 
@@ -134,7 +119,7 @@ def _load_examples(count: int) -> tuple[list[str], list[int], list[str]]:
 def run_worker(side: str, request: Mapping[str, Any]) -> dict[str, Any]:
     """Train once in a process of its own and return its seconds and peak memory. Raises BenchError."""
     inherited = {key: value for key, value in os.environ.items() if not key.startswith("OMP_")}
-    folders = [str(ROOT)] if side.endswith("_ours") else [str(ensure_training_peer()), str(ROOT)]
+    folders = [str(ROOT)] if side.endswith("_ours") else [str(ensure_python_peer("training")), str(ROOT)]
     env = {**inherited, "PYTHONPATH": os.pathsep.join(folders), "HF_HUB_OFFLINE": "1", "OMP_WAIT_POLICY": "passive"}
     env |= {"OMP_NUM_THREADS": str(request["threads"]), "TOKENIZERS_PARALLELISM": "false"}
     log = LOG_DIR / f"train-{side}.log"

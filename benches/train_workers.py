@@ -10,25 +10,33 @@ import time
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 Request = Mapping[str, Any]
 
 
 def train_encoder_ours(request: Request) -> float:
     """Run one stage of our own loop and return its seconds."""
+    learner, data, settings = build_encoder(request, mode="faithful")
+    started = time.perf_counter()
+    run_encoder(learner, data, settings)
+    return time.perf_counter() - started
+
+
+def build_encoder(request: Request, *, mode: Literal["nf4", "faithful"]) -> tuple[Any, Any, Any]:
+    """Return the encoder's learner, its data and its settings, as a request says."""
     import numpy as np
     import torch
 
     from bot.engine.head import ZERO_SHOT_SCALE
     from training.encoder.base import load_base
-    from training.encoder.loop import Learner, Stage, TrainData, run_stage
+    from training.encoder.loop import Learner, TrainData
     from training.encoder.served import ServedEncoder
     from training.encoder.settings import EncoderSettings
     from training.qlora import add_lora, build_lora_config, find_linears
 
     recipe = {name: request[name] for name in ("r", "lora_alpha", "epochs", "batch_size", "train_tokens", "threads")}
-    settings = EncoderSettings(mode="faithful", precision="fp32", **recipe)
+    settings = EncoderSettings(mode=mode, precision="fp32", **recipe)
     path = Path(request["base"])
     model = load_base(path)
     with ServedEncoder(path, text_tokens=settings.text_tokens, n_threads=settings.threads) as served:
@@ -39,13 +47,16 @@ def train_encoder_ours(request: Request) -> float:
     data = TrainData(sequences, torch.tensor(request["labels"]), torch.ones(n), torch.zeros(n, dtype=torch.bool))
     start = torch.from_numpy(np.zeros((n_labels, n_embd), np.float32)) * ZERO_SHOT_SCALE, torch.zeros(n_labels)
     is_fixed = torch.zeros(n_labels, dtype=torch.bool)
-    learner = Learner(
-        add_lora(model, mode="faithful", config=config), start, is_fixed=is_fixed, pooling=pooling, settings=settings
-    )
-    stage = Stage("bench", tuple(range(n)), settings.epochs or 1)
-    started = time.perf_counter()
+    wrapped = add_lora(model, mode=mode, config=config)
+    return Learner(wrapped, start, is_fixed=is_fixed, pooling=pooling, settings=settings), data, settings
+
+
+def run_encoder(learner: Any, data: Any, settings: Any) -> None:
+    """Run one stage over all of the data."""
+    from training.encoder.loop import Stage, run_stage
+
+    stage = Stage("bench", tuple(range(len(data.sequences))), settings.epochs)
     run_stage(learner, data, stage, number=0, first_step=0, settings=settings, on_step=lambda *_: True)
-    return time.perf_counter() - started
 
 
 def train_encoder_peer(request: Request) -> float:

@@ -125,6 +125,30 @@ class TrainingSettings(BaseModel):
     epochs: int | None = Field(
         default=None, ge=1, le=200, description="Passes over the examples; empty means the trainer chooses by their number."
     )
+    preference_epochs: int = Field(
+        default=0,
+        ge=0,
+        le=50,
+        description="Passes over the pairs of draft and edited summary (DPO) after a decoder has learnt the summaries; 0 means none.",
+    )
+    preference_beta: float = Field(
+        default=0.1,
+        gt=0.0,
+        le=10.0,
+        description="Beta of that step: the lower, the further weights may move from what the summaries taught.",
+    )
+    sweep_minutes: float = Field(
+        default=0.0,
+        ge=0.0,
+        le=1440.0,
+        description="Most minutes that a run first spends on trying ranks and learning rates, on top of max_seconds; 0 means none.",
+    )
+    sweep_r: tuple[int, ...] = Field(default=(8, 16, 32), min_length=1, description="Ranks that are tried besides r.")
+    sweep_rates: tuple[float, ...] = Field(
+        default=(0.5, 1.0, 2.0),
+        min_length=1,
+        description="Learning rates that are tried, as multiples of the one the run would have; 1 is always among them.",
+    )
     max_seconds: float = Field(
         default=1800.0, gt=0.0, description="A run stops training here and goes on with the best state so far."
     )
@@ -213,6 +237,22 @@ class TrainingSettings(BaseModel):
         description="MLflow's tracking URI; empty means a folder under the home folder. W&B reads its own environment.",
     )
     tracking_project: str = Field(default="understudy", description="Experiment of MLflow or project of W&B.")
+
+    @field_validator("sweep_r")
+    @classmethod
+    def _check_sweep_r(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if not all(1 <= r <= 256 for r in value):
+            message = "sweep_r needs ranks from 1 to 256, such as [8, 16, 32]"
+            raise ValueError(message)
+        return value
+
+    @field_validator("sweep_rates")
+    @classmethod
+    def _check_sweep_rates(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if not all(0.0 < rate <= 100.0 for rate in value):
+            message = "sweep_rates needs multiples above 0 and up to 100, such as [0.5, 1, 2]"
+            raise ValueError(message)
+        return value
 
     @field_validator("quiet_hours")
     @classmethod

@@ -29,7 +29,9 @@ _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 def _run(arguments: argparse.Namespace, settings: "Settings") -> int:
     from db.types import RunStatus
     from training.daemon import catch_signals
-    from training.pipeline import LeaseTakenError, lower_priority, run_training
+    from training.lease import LeaseTakenError
+    from training.pipeline import run_training
+    from training.priority import lower_priority
 
     stop = catch_signals()
     lower_priority(settings)
@@ -81,7 +83,7 @@ def _notes(arguments: argparse.Namespace, settings: "Settings") -> int:
 
 def _evaluate(arguments: argparse.Namespace, settings: "Settings") -> int:
     from training.evaluate import evaluate_files, write_figures
-    from training.pipeline import lower_priority
+    from training.priority import lower_priority
 
     lower_priority(settings)
     if not arguments.learning_curve:
@@ -106,7 +108,9 @@ def _evaluate_curve(arguments: argparse.Namespace, settings: "Settings") -> dict
 def _baselines(arguments: argparse.Namespace, settings: "Settings") -> int:
     from training.compare import compare_baselines
     from training.evaluate import write_figures
+    from training.priority import lower_priority
 
+    lower_priority(settings)
     figures = compare_baselines(arguments.labels, arguments.train, arguments.test, settings=settings)
     write_figures(arguments.json, figures)
     return 0

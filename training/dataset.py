@@ -7,7 +7,7 @@ the rows come from a function, the masker is handed in.
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import numpy as np
@@ -84,7 +84,8 @@ def build_dataset(
     _keep_replay(found, codes, left_out, settings)
     _keep_newest(found, codes, VALIDATION, left_out, limit=settings.max_test // 2)
     _keep_newest(found, codes, TEST, left_out, limit=settings.max_test)
-    parts = _load_items(rows, found, codes, left_out, check)
+    has_drafts = not is_classification and settings.preference_epochs > 0
+    parts = _load_items(rows, found, codes, left_out, check, has_drafts=has_drafts)
     report = _build_report(parts, found, left_out, (contradictions, disagreements), task=task, settings=settings)
     new = np.flatnonzero((found.assigned == 0) & (recorded != 0) & ~found.is_kept_out & ~found.is_negative)
     return Dataset(
@@ -130,7 +131,7 @@ def _keep_newest(found: Scan, codes: NDArray[np.int8], code: int, left_out: Coun
 
 
 def _load_items(
-    rows: Rows, found: Scan, codes: NDArray[np.int8], left_out: Counter[str], check: Checker | None
+    rows: Rows, found: Scan, codes: NDArray[np.int8], left_out: Counter[str], check: Checker | None, *, has_drafts: bool
 ) -> dict[int, tuple[Item, ...]]:
     wanted = {int(found.id[row]): row for row in np.flatnonzero(codes)}
     parts: dict[int, list[Item]] = {TRAIN: [], VALIDATION: [], TEST: []}
@@ -142,6 +143,8 @@ def _load_items(
         if check is not None and _finds_anything(item, check, is_summary=example.task is TaskKind.SUMMARY):
             left_out[HAS_NEW_PERSONAL_DATA] += 1
             continue
+        if check is not None and has_drafts and item.draft and codes[row] != TEST and check(MaskedText(item.draft)):
+            item = replace(item, draft=None)  # the example is sound; a draft only serves as the worse half of a pair
         parts[int(codes[row])].append(item)
     return {code: tuple(items) for code, items in parts.items()}
 

@@ -75,7 +75,6 @@ ARCHITECTURES: Final[Mapping[str, Architecture]] = {
     ),
     "qwen2": Architecture("model.layers.{n}", _DECODER, _HEAD),
     "qwen3": Architecture("model.layers.{n}", _DECODER, _HEAD),
-    "gemma": Architecture("model.layers.{n}", _DECODER, _HEAD),
     "gemma2": Architecture("model.layers.{n}", _DECODER, _HEAD),
     "gemma3": Architecture("model.layers.{n}", _DECODER, _HEAD),
 }

@@ -9,6 +9,7 @@ from typing import Any
 from db.tables import LicenceNote
 from db.types import TaskKind
 from training.notes import KNOWN_LIMITS, RunRecord, Section, render_markdown
+from training.notes_training import get_trained_settings
 
 _USES = {
     TaskKind.CLASSIFICATION: "suggest one label of the team's label set for a masked support ticket, for a person to accept or change",
@@ -70,7 +71,7 @@ def build_model_card(record: RunRecord, licence: LicenceNote | None) -> list[Sec
 
 def _describe(record: RunRecord) -> list[str]:
     run, report = record.run, record.report
-    settings = run.data_counts.get("settings", {})
+    settings = get_trained_settings(run.data_counts)
     lines = [
         f"digest {run.adapter_digest}",
         f"LoRA of rank {settings.get('r')}, frozen weights held as {settings.get('mode')}, seed {settings.get('seed')}, by run {run.id}",

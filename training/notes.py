@@ -16,6 +16,7 @@ from db.queries import gate, runs
 from db.queries.audit import list_audit
 from db.tables import Audit, GateReport, TrainingRun
 from training.contest import BASELINE_NAMES
+from training.notes_training import build_trials, describe_preference, describe_sweep, describe_validation
 from training.plots import plot_confusion, plot_labels, plot_loss, plot_reliability
 
 KNOWN_LIMITS = (
@@ -85,6 +86,9 @@ def build_sections(record: RunRecord, plots: Sequence[Path]) -> list[Section]:
                 *((key, json.dumps(value)) for key, value in sorted(run.data_counts.get("settings", {}).items())),
             ],
         ),
+        Section("Sweep", lines=describe_sweep(run.data_counts), rows=build_trials(run.data_counts)),
+        Section("Learning from edits", lines=describe_preference(run.data_counts)),
+        Section("Validation", lines=describe_validation(run.data_counts)),
     ]
     if report is not None:
         verdict = "passed" if report.is_passed else "refused"

@@ -6,7 +6,8 @@ Knows nothing of what is trained; the trainer calls `report` after each step and
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from sqlalchemy import Engine as DbEngine
 from sqlmodel import Session
@@ -23,17 +24,22 @@ TOTAL = 1000
 SHARES = {
     "preparing": (0.0, 0.05),
     "reading summaries": (0.05, 0.86),
+    "sweep": (0.05, 0.05),
     "trial 1 of 1": (0.05, 0.43),
     "trial 1 of 2": (0.05, 0.24),
     "trial 2 of 2": (0.24, 0.43),
     "training on all": (0.43, 0.82),
     "training": (0.05, 0.7),
+    "reading drafts": (0.7, 0.71),
+    "learning from edits": (0.71, 0.8),
     "calibrating": (0.7, 0.82),
     "fitting the head": (0.82, 0.86),
     "evaluating": (0.86, 0.99),
     "deciding": (0.99, 1.0),
 }
 """Where on the bar each phase begins and ends; one that is not named here leaves the bar where it is."""
+CURVES = {"learning from edits": "preference_loss"}
+"""Phases whose loss is another one than that of learning from the examples."""
 
 
 class RunCancelledError(Exception):
@@ -83,39 +89,56 @@ class Progress:
         self._begun: tuple[float, float] | None = None
         self.curves = Curves()
 
-    def report(self, phase: str, step: int, total_steps: int, *, loss: float | None = None, message: str | None = None) -> None:
-        """Say where the run is. Raises RunCancelledError, RunStoppedError or LeaseLostError where it has to end here."""
+    def report(
+        self,
+        phase: str,
+        step: int,
+        total_steps: int,
+        *,
+        loss: float | None = None,
+        message: str | None = None,
+        figures: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Say where the run is. Raises RunCancelledError, RunStoppedError or LeaseLostError where it has to end here.
+
+        `figures` go into the run's counts under their names, at once; they replace what stood there under the same names.
+        """
         if loss is not None and not phase.startswith("trial"):  # a trial run is thrown away; the curve is that of what is served
-            self.curves.add("loss", step, loss)
+            self.curves.add(CURVES.get(phase, "loss"), step, loss)
         self._check_lease()
         if self._stop.is_set():
             message = "the training process was asked to end; the run goes on when it is started again"
             raise RunStoppedError(message)
         is_new_phase = phase != self._phase
-        if not is_new_phase and self._clock() - self._last_write < INTERVAL_S and step < total_steps:
+        if not is_new_phase and not figures and self._clock() - self._last_write < INTERVAL_S and step < total_steps:
             return
         self._phase, self._last_write = phase, self._clock()
         self._advance(phase, step / total_steps if total_steps else 0.0)
         text = message or f"{phase}: {step} of {total_steps}" + (f", loss {loss:.3f}" if loss is not None else "")
-        finite_loss = loss if loss is not None and math.isfinite(loss) else None
+        if self._write(text, loss=loss if loss is not None and math.isfinite(loss) else None, figures=figures):
+            message = f"run {self._run_id} was cancelled"
+            raise RunCancelledError(message)
+
+    def _write(self, text: str, *, loss: float | None, figures: Mapping[str, Any] | None) -> bool:
+        """Write where the run is, and return whether somebody asked for it to stop."""
         eta_s = self._estimate()
 
         def write(session: Session) -> TrainingRun:
+            counts = {**runs.get_run(session, self._run_id).data_counts, **figures} if figures else None
             return runs.update_progress(
                 session,
                 self._run_id,
-                phase=phase,
+                phase=self._phase,
                 step=round(TOTAL * self._fraction),
                 total_steps=TOTAL,
-                loss=finite_loss,
+                loss=loss,
                 eta_s=eta_s,
                 message=text,
                 curves=self.curves.series,
+                data_counts=counts,
             )
 
-        if retry_transaction(self._db_engine, write).is_cancel_requested:
-            message = f"run {self._run_id} was cancelled"
-            raise RunCancelledError(message)
+        return retry_transaction(self._db_engine, write).is_cancel_requested
 
     def _advance(self, phase: str, part: float) -> None:
         start, end = SHARES.get(phase, (self._fraction, self._fraction))

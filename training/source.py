@@ -20,6 +20,8 @@ from db.types import MaskedText, TaskKind
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from bot.masking.corrections import Rules
+
 _OWN_SECTIONS = tuple(f"{ENV_PREFIX}{section}_" for section in ("TRAINING", "ENGINE", "MASKING", "MODEL"))
 _CHUNK = 1_000
 _BLANK = " ... "
@@ -63,9 +65,11 @@ def resolve_base(settings: Settings, task: TaskKind) -> "Path":
 def build_checker(settings: Settings) -> Callable[[MaskedText], bool]:
     """Return the second masking: whether masking a stored text once more finds anything that is not a placeholder already."""
     from bot.masking import Masker, MaskingError
+    from bot.masking.corrections import CorrectedMasker
     from bot.masking.placeholders import PLACEHOLDER
 
-    masker = Masker(settings.masking)
+    # What people said is not personal must not keep an example out.
+    masker = CorrectedMasker(Masker(settings.masking), _load_corrections(settings))
 
     def finds_anything(text: MaskedText) -> bool:
         try:
@@ -74,6 +78,21 @@ def build_checker(settings: Settings) -> Callable[[MaskedText], bool]:
             return True  # what cannot be masked safely is not trained on either
 
     return finds_anything
+
+
+def _load_corrections(settings: Settings) -> "Rules":
+    from bot.masking import Vault
+    from bot.masking.corrections import Rules, load_rules
+
+    if settings.database_url is None and not (settings.home / "understudy.db").exists():
+        return Rules()  # a study on files: there is no database, and none is made for this
+    vault = Vault.from_keys(settings.vault_keys) if settings.vault_keys else None
+    db_engine = open_database(settings)
+    try:
+        with transaction(db_engine, is_read_only=True) as session:
+            return load_rules(session, vault)
+    finally:
+        db_engine.dispose()
 
 
 def stream_rows(db_engine: DbEngine, task: TaskKind, *, up_to_id: int | None = None) -> Iterator[Example]:

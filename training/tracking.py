@@ -14,6 +14,7 @@ from typing import Any
 from bot.training_settings import TrainingSettings
 from training.errors import TrainingError
 from training.notes import RunRecord
+from training.notes_training import get_trained_settings
 
 PAGES = (
     "notes.md",
@@ -58,7 +59,7 @@ def build_tracked(record: RunRecord, directory: Path) -> Tracked:
     return Tracked(
         name=f"run {run.id}",
         tags={f"understudy.{key}": value for key, value in tags.items() if value},
-        params={key: str(value) for key, value in run.data_counts.get("settings", {}).items()},
+        params={key: str(value) for key, value in get_trained_settings(run.data_counts).items()},
         metrics={**counts, **{key: float(value) for key, value in numbers.items() if _is_number(value)}},
         curves={name: [(int(step), float(value)) for step, value in points] for name, points in run.curves.items()},
         files=tuple(path for path in (directory / name for name in PAGES) if path.exists()),

@@ -3,12 +3,16 @@
 Translates between a run's settings and the trainers' own; trains nothing itself.
 """
 
+import hashlib
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict
 
-from bot.bundle import Bundle, seal
+from pydantic import BaseModel
+
+from bot.bundle import Bundle, hash_file, seal
 from bot.engine.factory import choose_kind
 from bot.engine.gguf_file import read_model_head
 from bot.settings import Settings
@@ -19,10 +23,14 @@ from db.types import MaskedText, ModelKind, TaskKind
 from training.dataset import Dataset, Item
 
 if TYPE_CHECKING:
+    from training.decoder.stages import OnFigures
     from training.encoder.types import OnProgress, RunInfo, ShouldStop, SummaryExample, TrainExample
     from training.encoder.types import Progress as TrainerProgress
+    from training.sweep import SweepPlan
 
 logger = logging.getLogger(__name__)
+_FREE = {"threads", "checkpoint_seconds", "max_seconds", "preference_epochs", "preference_beta"}
+"""Settings that decide nothing about what a sweep's trials come to."""
 
 
 class Report(Protocol):
@@ -36,8 +44,9 @@ class Report(Protocol):
         *,
         loss: float | None = None,
         message: str | None = None,
+        figures: Mapping[str, Any] | None = None,
     ) -> None:
-        """Say where the run is."""
+        """Say where the run is; `figures` go into its record."""
         ...
 
 
@@ -72,9 +81,21 @@ def _train_encoder(job: TrainJob) -> Path:
     from training.encoder.train import train_encoder
 
     settings = build_encoder_settings(job.settings.training, job.settings.engine)
+    common = _get_common(job)
     if job.label_set is None:
-        return train_turn_head(build_summary_examples(job.dataset), settings=settings, **_get_common(job))
-    return train_encoder(build_examples(job.dataset), job.label_set.labels, settings=settings, **_get_common(job))
+        if job.settings.training.sweep_minutes:
+            reason = "the head that picks lines has neither rank nor learning rate"
+            job.report("sweep", 1, 1, message=f"no sweep: {reason}", figures={"sweep": {"skipped": reason}})
+        return train_turn_head(build_summary_examples(job.dataset), settings=settings, **common)
+    examples, labels = build_examples(job.dataset), job.label_set.labels
+    if job.settings.training.sweep_minutes:
+        from training.sweep_trials import sweep_encoder
+
+        settings, directory = sweep_encoder(
+            examples, labels, base_gguf=job.base_path, settings=settings, plan=_build_plan(job, settings), run=common["run"]
+        )
+        common["checkpoint_dir"] = directory or common["checkpoint_dir"]
+    return train_encoder(examples, labels, settings=settings, **common)
 
 
 def _train_decoder(job: TrainJob) -> Path:
@@ -88,6 +109,8 @@ def _train_decoder(job: TrainJob) -> Path:
         lora_alpha=training.lora_alpha,
         learning_rate=training.learning_rate,
         epochs=training.epochs,
+        preference_epochs=training.preference_epochs,
+        preference_beta=training.preference_beta,
         text_tokens=job.settings.engine.decoder_text_tokens,
         n_ctx=job.settings.engine.n_ctx,
         max_seconds=training.max_seconds,
@@ -95,9 +118,26 @@ def _train_decoder(job: TrainJob) -> Path:
         threads=training.threads,
         seed=training.seed,
     )
+    common = _get_common(job)
     if job.label_set is None:
-        return train_summary_decoder(build_summary_examples(job.dataset), settings=settings, **_get_common(job))
-    return train_decoder(build_examples(job.dataset), job.label_set.labels, settings=settings, **_get_common(job))
+        summaries = build_summary_examples(job.dataset, has_drafts=job.settings.training.preference_epochs > 0)
+        if training.sweep_minutes:
+            from training.sweep_trials import sweep_summary_decoder
+
+            settings, directory = sweep_summary_decoder(
+                summaries, base_gguf=job.base_path, settings=settings, plan=_build_plan(job, settings), run=common["run"]
+            )
+            common["checkpoint_dir"] = directory or common["checkpoint_dir"]
+        return train_summary_decoder(summaries, settings=settings, on_figures=_build_recorder(job), **common)
+    examples, labels = build_examples(job.dataset), job.label_set.labels
+    if training.sweep_minutes:
+        from training.sweep_trials import sweep_decoder
+
+        settings, directory = sweep_decoder(
+            examples, labels, base_gguf=job.base_path, settings=settings, plan=_build_plan(job, settings), run=common["run"]
+        )
+        common["checkpoint_dir"] = directory or common["checkpoint_dir"]
+    return train_decoder(examples, labels, settings=settings, on_figures=_build_recorder(job), **common)
 
 
 class _Common(TypedDict):
@@ -128,6 +168,34 @@ def _get_common(job: TrainJob) -> _Common:
     }
 
 
+def _build_plan(job: TrainJob, settings: BaseModel) -> "SweepPlan":
+    """Return what the run's settings ask a sweep for; `settings` is the recipe."""
+    from training.sweep import SweepPlan
+
+    training = job.settings.training
+    version = job.label_set.version if job.label_set is not None else ""
+    recipe = settings.model_dump_json(exclude=_FREE)
+    parts = (job.dataset.digest, hash_file(job.base_path), get_prompt_version(job.dataset.task), version, recipe)
+    return SweepPlan(
+        budget_s=60.0 * training.sweep_minutes,
+        ranks=training.sweep_r,
+        rates=training.sweep_rates,
+        directory=job.work_dir / "sweep",
+        identity=hashlib.sha256("\n".join(parts).encode()).hexdigest(),
+        report=job.report,
+    )
+
+
+def _build_recorder(job: TrainJob) -> "OnFigures":
+    """Return what writes a trainer's figures into the run's record."""
+
+    def record(name: str, figures: Mapping[str, Any]) -> None:
+        message = f"{name}: {figures.get('skipped', 'measured')}"
+        job.report(name, 1, 1, message=message, figures={name: dict(figures)})
+
+    return record
+
+
 def build_examples(dataset: Dataset) -> "list[TrainExample]":
     """Return the train and validation parts as the encoder's trainer takes them."""
     from training.encoder.types import TrainExample
@@ -141,8 +209,8 @@ def build_examples(dataset: Dataset) -> "list[TrainExample]":
     ]
 
 
-def build_summary_examples(dataset: Dataset) -> "list[SummaryExample]":
-    """Return the train and validation parts as the summary trainer takes them."""
+def build_summary_examples(dataset: Dataset, *, has_drafts: bool = False) -> "list[SummaryExample]":
+    """Return the train and validation parts as the summary trainer takes them, drafts only where they are learnt from."""
     from training.encoder.types import SummaryExample
 
     parts: tuple[tuple[Literal["train", "validation"], tuple[Item, ...]], ...] = (
@@ -150,7 +218,14 @@ def build_summary_examples(dataset: Dataset) -> "list[SummaryExample]":
         ("validation", dataset.validation),
     )
     return [
-        SummaryExample(text=item.text, summary=MaskedText(item.target), turns=item.turns, weight=item.weight, split=split)
+        SummaryExample(
+            text=item.text,
+            summary=MaskedText(item.target),
+            turns=item.turns,
+            weight=item.weight,
+            split=split,
+            draft=MaskedText(item.draft) if has_drafts and item.draft else None,
+        )
         for split, items in parts
         for item in items
     ]

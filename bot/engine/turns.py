@@ -84,9 +84,10 @@ def compute_features(embeddings: FloatArray, is_customer: Sequence[bool], units:
 
 @dataclass(frozen=True)
 class TurnHead:
-    """One weight per feature, shape (len(FEATURES),)."""
+    """One weight per feature, shape (len(FEATURES),), and once edits taught it a direction of telling lines, shape (n_embd,)."""
 
     weight: FloatArray
+    direction: FloatArray | None = None
 
     @classmethod
     def default(cls) -> Self:
@@ -96,16 +97,23 @@ class TurnHead:
     @classmethod
     def load(cls, directory: Path) -> Self:
         """Read the head of a bundle. Raises OSError, KeyError or ValueError where it is damaged or was made for other features."""
-        weight = load_file(directory / HEAD_FILE)["turn_weight"]
+        tensors = load_file(directory / HEAD_FILE)
+        weight, direction = tensors["turn_weight"], tensors.get("turn_direction")
         if weight.shape != (len(FEATURES),):
             raise ValueError(f"the turn head has {weight.size} weights for {len(FEATURES)} features; train it again")
-        return cls(np.asarray(weight, np.float32))
+        return cls(np.asarray(weight, np.float32), None if direction is None else np.asarray(direction, np.float32))
 
     def save(self, directory: Path) -> None:
         """Write the head's file."""
-        save_file({"turn_weight": np.ascontiguousarray(self.weight, np.float32)}, directory / HEAD_FILE)
+        tensors = {"turn_weight": np.ascontiguousarray(self.weight, np.float32)}
+        if self.direction is not None:
+            tensors["turn_direction"] = np.ascontiguousarray(self.direction, np.float32)
+        save_file(tensors, directory / HEAD_FILE)
         (directory / HEAD_FILE).chmod(0o644)  # safetensors writes for the owner alone; the bot may run as another user
 
     def scores(self, embeddings: FloatArray, is_customer: Sequence[bool], units: Sequence[str]) -> FloatArray:
         """Return one score per unit, shape (n_units,); higher is more telling."""
-        return np.asarray(compute_features(embeddings, is_customer, units) @ self.weight, np.float32)
+        scores = compute_features(embeddings, is_customer, units) @ self.weight
+        if self.direction is not None:
+            scores = scores + embeddings @ self.direction
+        return np.asarray(scores, np.float32)

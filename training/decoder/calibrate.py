@@ -6,6 +6,7 @@ Pure functions of log-probabilities; knows neither model nor files.
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 
 from bot.bundle import Calibration
@@ -31,8 +32,7 @@ def fit_calibration(log_probabilities: FloatArray, prior: FloatArray, targets: T
 
         def cost(log_temperature: float, weight: float = weight) -> float:
             calibration = Calibration(temperature=float(np.exp(log_temperature)), prior_weight=weight)
-            rows = [apply_calibration(row, prior, calibration=calibration) for row in log_probabilities]
-            loss = compute_loss(np.log(np.maximum(np.stack(rows).astype(np.float64), 1e-12)), targets)[0]
+            loss = compute_loss(_apply(log_probabilities, prior, calibration), targets)[0]
             away = (log_temperature - np.log(PRIOR_TEMPERATURE)) / TEMPERATURE_SPREAD
             return float(loss + 0.5 * (away * away + (weight / WEIGHT_SPREAD) ** 2))
 
@@ -41,3 +41,21 @@ def fit_calibration(log_probabilities: FloatArray, prior: FloatArray, targets: T
             best_cost = float(found.fun)
             best = Calibration(temperature=round(float(np.exp(found.x)), 4), prior_weight=weight)
     return best
+
+
+def measure_answers(
+    log_probabilities: FloatArray, prior: FloatArray, targets: Targets, *, calibration: Calibration
+) -> dict[str, float]:
+    """Return how good calibrated answers to held-out tickets are: their number, the mean log loss in nats, and the accuracy."""
+    rows = _apply(log_probabilities, prior, calibration)
+    return {
+        "n": len(targets),
+        "log_loss": round(float(compute_loss(rows, targets)[0] / targets.weight.sum()), 4),
+        "accuracy": round(float((rows.argmax(axis=1) == targets.label).mean()), 4),
+    }
+
+
+def _apply(log_probabilities: FloatArray, prior: FloatArray, calibration: Calibration) -> NDArray[np.float64]:
+    rows = [apply_calibration(row, prior, calibration=calibration) for row in log_probabilities]
+    logs: NDArray[np.float64] = np.log(np.maximum(np.stack(rows).astype(np.float64), 1e-12))
+    return logs

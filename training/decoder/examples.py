@@ -5,8 +5,8 @@ Knows prompts and examples; neither model nor losses. Errors never quote a text.
 
 import hashlib
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -15,14 +15,15 @@ from bot.engine.protocol import ChoiceSet, EngineError
 from bot.tasks.summary import build_summary_prompt, render_summary_answer, split_units
 from db.types import MaskedText
 from training.decoder.settings import DecoderSettings
-from training.decoder.tokens import Completion, PromptTokens, build_choice, build_text
+from training.decoder.tokens import Completion, Pair, PromptTokens, build_choice, build_text
 from training.encoder.prepare import Part, Prepared, compute_fingerprint
 from training.encoder.settings import EncoderSettings
 from training.encoder.types import SummaryExample, TrainingDataError
 
 MIN_EXAMPLES: Final = 2
-_FREE: Final = {"threads", "checkpoint_seconds", "max_seconds", "n_ctx"}
-"""Settings that decide nothing about the outcome of a step."""
+_PREFERENCE: Final = {name for name in DecoderSettings.model_fields if name.startswith("preference_")}
+_FREE: Final = {"threads", "checkpoint_seconds", "max_seconds", "n_ctx"} | _PREFERENCE
+"""Settings that decide nothing about the outcome of a supervised step."""
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,26 @@ def read_summaries(examples: Sequence[SummaryExample], reader: PromptTokens, *, 
     return Prompted(prefix, tuple(completions))
 
 
+def read_pairs(
+    examples: Sequence[SummaryExample], prompted: Prompted, reader: PromptTokens, *, answer_tokens: int
+) -> dict[int, Pair]:
+    """Return the pairs of edited summary and draft by the example's place; `prompted` is what `read_summaries` made of the examples.
+
+    Drafts that are empty, or the same tokens as the edited summary once both are cut, make no pair.
+    """
+    pairs = {}
+    for place, (example, edited) in enumerate(zip(examples, prompted.completions, strict=True)):
+        if example.draft is None or not example.draft.strip():
+            continue
+        answer = reader.read_answer(render_summary_answer(example.draft))[:answer_tokens]
+        if answer != edited.answer:
+            pairs[place] = Pair(edited, build_text(edited.tokens[: edited.start + 1], answer, weight=edited.weight))
+    if not pairs:
+        return {}
+    mean = float(np.mean([pair.edited.weight for pair in pairs.values()]))
+    return {place: replace(pair, edited=replace(pair.edited, weight=pair.edited.weight / mean)) for place, pair in pairs.items()}
+
+
 def _read(reader: PromptTokens, prefix: str, text: MaskedText | str, suffix: str) -> tuple[tuple[int, ...], tuple[int, ...]]:
     try:
         return reader.read_prompt(prefix, text, suffix)
@@ -103,6 +124,12 @@ def fingerprint_choices(
 def fingerprint_summaries(prompted: Prompted, *, base_digest: str, settings: DecoderSettings) -> str:
     """Return a digest of all that decides a summary run's outcome."""
     return _hash(base_digest, settings, repr(prompted))
+
+
+def fingerprint_pairs(learnt: str, pairs: Mapping[int, Pair], *, settings: DecoderSettings) -> str:
+    """Return a digest of all that decides the outcome of learning from edits; `learnt` is that of the supervised passes."""
+    chosen = settings.model_dump_json(include=_PREFERENCE)
+    return _hash(learnt, settings, chosen, *(f"{place} {pair!r}" for place, pair in pairs.items()))
 
 
 def _hash(head: str, settings: DecoderSettings, *parts: str) -> str:

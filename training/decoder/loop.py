@@ -45,6 +45,10 @@ class Learner:
         decay = self._settings.weight_decay
         return torch.optim.AdamW(list(self._lora.values()), lr=self._peak, betas=(0.9, 0.98), weight_decay=decay, foreach=True)
 
+    def begin_stage(self) -> None:
+        """Forget the optimiser's moments."""
+        self._optimiser = self._build_optimiser()
+
     @property
     def model(self) -> PeftModel:
         """The model with its LoRA matrices."""
@@ -60,7 +64,7 @@ class Learner:
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         """Take over what `state` gave. Raises KeyError where it belongs to another model."""
-        self._optimiser = self._build_optimiser()
+        self.begin_stage()
         with torch.no_grad():
             for name, value in self._lora.items():
                 value.copy_(state[name])
@@ -95,14 +99,22 @@ class Learner:
 
     def step(self, packs: Sequence[Pack], *, rate: float, seed: int) -> float:
         """Learn from one batch, cut into packs, at a share of the peak rate; `seed` fixes its dropout. Returns the mean loss."""
+        n = sum(len(pack.completions) for pack in packs)
+
+        def compute(logits: Tensor, number: int) -> Tensor:
+            return compute_loss(logits, packs[number], settings=self._settings) / n
+
+        return self.descend(packs, compute, rate=rate, seed=seed)
+
+    def descend(self, packs: Sequence[Pack], compute: Callable[[Tensor, int], Tensor], *, rate: float, seed: int) -> float:
+        """Take one step down the sum of `compute(logits, number of the pack)`, one pack in memory at a time. Returns the sum."""
         torch.manual_seed(seed)
         for group in self._optimiser.param_groups:
             group["lr"] = self._peak * rate
-        n = sum(len(pack.completions) for pack in packs)
         self._optimiser.zero_grad()
         total = 0.0
-        for pack in packs:
-            loss = compute_loss(self.compute_logits(pack), pack, settings=self._settings) / n
+        for number, pack in enumerate(packs):
+            loss = compute(self.compute_logits(pack), number)
             if not torch.isfinite(loss):
                 raise TrainingDataError("the loss is no number any more; lower the learning rate or look for broken weights")
             loss.backward()  # type: ignore[no-untyped-call]
@@ -163,11 +175,22 @@ def run_stage(
     """Run a stage's steps from `first_step` on. `on_step` gets (steps done, total, smoothed loss, steps a second); False ends it."""
     lengths = [len(completion.tokens) for completion in completions]
     batches = order_batches(stage, lengths, batch_size=settings.batch_size, seed=settings.seed)
-    smoothed, started = 0.0, time.monotonic()
-    for step in range(first_step, len(batches)):
+
+    def take(step: int) -> float:
         packs = build_packs(prefix, [completions[row] for row in batches[step]], limit=settings.pack_tokens)
-        loss = learner.step(packs, rate=compute_rate(step, len(batches)), seed=settings.seed * 1_000_003 + step)
+        return learner.step(packs, rate=compute_rate(step, len(batches)), seed=settings.seed * 1_000_003 + step)
+
+    run_steps(take, first_step=first_step, n_steps=len(batches), on_step=on_step)
+
+
+def run_steps(
+    take: Callable[[int], float], *, first_step: int, n_steps: int, on_step: Callable[[int, int, float, float], bool]
+) -> None:
+    """Take steps from `first_step` on; `take` returns a step's loss, `on_step` is as in `run_stage`."""
+    smoothed, started = 0.0, time.monotonic()
+    for step in range(first_step, n_steps):
+        loss = take(step)
         smoothed = loss if step == first_step else 0.9 * smoothed + 0.1 * loss
         per_second = (step + 1 - first_step) / max(time.monotonic() - started, 1e-9)
-        if not on_step(step + 1, len(batches), smoothed, per_second):
+        if not on_step(step + 1, n_steps, smoothed, per_second):
             return

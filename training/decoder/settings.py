@@ -14,7 +14,7 @@ class DecoderSettings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     mode: Literal["nf4", "faithful", "full"] = Field(
-        default="nf4",
+        default="faithful",
         description="How frozen weights are held: NF4 (QLoRA), or as the served file's own values. For a decoder `full` is `faithful`.",
     )
     r: int = Field(default=16, ge=1, le=256, description="Rank of the LoRA matrices.")
@@ -38,6 +38,25 @@ class DecoderSettings(BaseModel):
     )
     text_tokens: int = Field(default=1024, ge=16, description="Tokens of one text the engine reads; must be what serving uses.")
     answer_tokens: int = Field(default=200, ge=8, description="Tokens of a summary that are learnt; a longer one is cut.")
+    preference_epochs: int = Field(
+        default=0,
+        ge=0,
+        le=50,
+        description="Passes over the pairs of draft and edited summary after the supervised ones; 0 means none.",
+    )
+    preference_beta: float = Field(
+        default=0.1,
+        gt=0.0,
+        le=10.0,
+        description="How fast a preference counts as learnt: the lower, the further weights may move.",
+    )
+    preference_rate: float = Field(
+        default=0.2, gt=0.0, le=1.0, description="Peak learning rate there, as a share of learning_rate."
+    )
+    preference_anchor: float = Field(
+        default=4.0, ge=0.0, description="Weight of writing the edited summary itself, so that its own probability does not sink."
+    )
+    preference_min_pairs: int = Field(default=8, ge=1, description="Pairs without which there is no such step.")
     n_ctx: int = Field(default=8192, ge=256, description="Tokens the calibrating engine's cache holds.")
     holdout: float = Field(
         default=0.15,

@@ -51,6 +51,19 @@ class Completion:
         return len(self.tokens) - self.start
 
 
+@dataclass(frozen=True)
+class Pair:
+    """Two answers to one prompt: what a person made of the draft, and the draft. `edited.weight` scales the pair's loss."""
+
+    edited: Completion
+    draft: Completion
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens both take in a pack."""
+        return len(self.edited.tokens) + len(self.draft.tokens)
+
+
 class PromptTokens:
     """The served file's tokenizer, for one thread. A context manager."""
 

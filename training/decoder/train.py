@@ -4,10 +4,8 @@ Knows the order of the stages; each part lives in a module of its own. Writes a 
 """
 
 import shutil
-import time
 import warnings
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -24,28 +22,32 @@ from bot.types import Label, LabelSet
 from db.types import MaskedText, ModelKind, TaskKind
 from training.decoder.agree import check_agreement, score_choices
 from training.decoder.base import get_heads, load_base
-from training.decoder.calibrate import fit_calibration
+from training.decoder.calibrate import fit_calibration, measure_answers
 from training.decoder.examples import (
     Prompted,
     check_choices,
     check_summaries,
     fingerprint_choices,
+    fingerprint_pairs,
     fingerprint_summaries,
     read_choices,
+    read_pairs,
     read_summaries,
 )
 from training.decoder.holdout import choose_holdout
-from training.decoder.loop import Learner, run_stage
+from training.decoder.loop import Learner
 from training.decoder.served import Served, finish_bundle
 from training.decoder.settings import DecoderSettings
-from training.decoder.tokens import PromptTokens
-from training.encoder.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from training.decoder.stages import Job, OnFigures, Pairs, compute_written_loss, find_obstacle, learn, prefer
+from training.decoder.tokens import Pair, PromptTokens
+from training.encoder.checkpoint import load_checkpoint
 from training.encoder.linear import Targets
-from training.encoder.loop import Stage, choose_precision
+from training.encoder.loop import choose_precision
 from training.encoder.prepare import prepare
 from training.encoder.settings import EncoderSettings
-from training.encoder.types import CancelledError, OnProgress, Progress, RunInfo, ShouldStop, SummaryExample, TrainExample
+from training.encoder.types import OnProgress, RunInfo, ShouldStop, SummaryExample, TrainExample
 from training.export import export_lora
+from training.export_peft import export_peft
 from training.qlora import add_lora, build_lora_config, find_linears, get_lora_state
 
 BUNDLE_DIR: Final = "bundle"
@@ -59,30 +61,10 @@ RATE_AT_256: Final = 5e-3
 """Peak learning rate for a model 256 wide: measured; falling to the customary 2e-4 at 2,048."""
 RATE_POWER: Final = -1.5
 RATE_BOUNDS: Final = (5e-5, 5e-3)
-EXAMPLES_SEEN: Final = 3_600
-"""Few examples are gone through more often: too few steps cost more than a look too many."""
-EPOCH_BOUNDS: Final = (3, 12)
-_TRAINING, _TRAINED = 0, 1
 
 
-@dataclass
-class _Run:
-    """One training at work."""
-
-    base_path: Path
-    base_digest: str
-    settings: DecoderSettings
-    directory: Path
-    on_progress: OnProgress
-    should_stop: ShouldStop
-    started: float = field(default_factory=time.monotonic)
-
-    def report(self, phase: str, step: int, total: int, *, loss: float | None = None, per_second: float = 0.0) -> None:
-        """Say where the run is. Raises CancelledError."""
-        eta = (total - step) / per_second if per_second > 0.0 else None
-        self.on_progress(Progress(phase, step, total, loss, eta))
-        if self.should_stop():
-            raise CancelledError("the training was cancelled")
+def _ignore_figures(name: str, figures: Mapping[str, Any]) -> None:
+    """Keep nothing."""
 
 
 def train_decoder(
@@ -95,6 +77,7 @@ def train_decoder(
     on_progress: OnProgress,
     should_stop: ShouldStop,
     run: RunInfo,
+    on_figures: OnFigures = _ignore_figures,
 ) -> Path:
     """Train to choose labels; return the directory with the bundle's files. Takes up a checkpoint of the same data and settings.
 
@@ -103,13 +86,14 @@ def train_decoder(
     prepared = prepare(examples, labels, EncoderSettings(seed=settings.seed))
     part = choose_holdout(prepared, examples, share=settings.holdout, seed=settings.seed)
     check_choices(prepared, part)
-    job = _start(base_gguf, settings, checkpoint_dir, on_progress, should_stop=should_stop)
+    job = _start(Job(base_gguf, hash_file(base_gguf), settings, checkpoint_dir, on_progress, should_stop, on_figures))
     choices = build_choices(LabelSet(name="", version=run.label_set_version, labels=tuple(labels)))
     with PromptTokens(base_gguf, text_tokens=settings.train_tokens) as reader:
         prompted = read_choices(prepared, choices, reader)
     fingerprint = fingerprint_choices(prepared, part, choices=choices, base_digest=job.base_digest, settings=settings)
     rows = tuple(part.learnt.tolist())
-    learner = _learn(job, prompted, rows=rows, fingerprint=fingerprint)
+    learner = build_learner(base_gguf, settings)
+    learn(job, learner, prompted, rows=rows, fingerprint=fingerprint)
     directory = _export(job, learner)
     manifest = _build_manifest(job, run, TaskKind.CLASSIFICATION, n_train=len(rows), labels=prepared.names)
     served = finish_bundle(
@@ -137,15 +121,17 @@ def train_summary_decoder(
     on_progress: OnProgress,
     should_stop: ShouldStop,
     run: RunInfo,
+    on_figures: OnFigures = _ignore_figures,
 ) -> Path:
     """Train to write summaries; return the directory with the bundle's files. The rest is as in `train_decoder`."""
     used = check_summaries(examples)
-    job = _start(base_gguf, settings, checkpoint_dir, on_progress, should_stop=should_stop)
+    job = _start(Job(base_gguf, hash_file(base_gguf), settings, checkpoint_dir, on_progress, should_stop, on_figures))
     with PromptTokens(base_gguf, text_tokens=settings.train_tokens) as reader:
         prompted = read_summaries(used, reader, answer_tokens=settings.answer_tokens)
-    fingerprint = fingerprint_summaries(prompted, base_digest=job.base_digest, settings=settings)
+        pairs = read_pairs(used, prompted, reader, answer_tokens=settings.answer_tokens)
     rows = tuple(row for row, example in enumerate(used) if example.split == "train")
-    learner = _learn(job, prompted, rows=rows, fingerprint=fingerprint)
+    learner = build_learner(base_gguf, settings)
+    _learn_to_write(job, learner, prompted, rows=rows, pairs=pairs)
     directory = _export(job, learner)
     prompts = [build_summary_prompt(split_units(text)) for text in PROBE_TEXTS]
     finish_bundle(
@@ -162,12 +148,36 @@ def train_summary_decoder(
     return directory
 
 
-def _start(
-    base_gguf: Path, settings: DecoderSettings, directory: Path, on_progress: OnProgress, *, should_stop: ShouldStop
-) -> _Run:
-    torch.set_num_threads(settings.threads)
-    directory.mkdir(parents=True, exist_ok=True)
-    job = _Run(base_gguf, hash_file(base_gguf), settings, directory, on_progress, should_stop)
+def _learn_to_write(job: Job, learner: Learner, prompted: Prompted, *, rows: tuple[int, ...], pairs: Mapping[int, Pair]) -> None:
+    """Learn from the examples in `rows`, then from the edits among them, and report how well the other examples' summaries are written."""
+    settings, learnt = job.settings, set(rows)
+    others = [row for row in range(len(prompted.completions)) if row not in learnt]
+    numbers = {place: number for number, place in enumerate(pairs)}
+    parted = Pairs(
+        prompted.prefix,
+        tuple(pairs.values()),
+        learnt=tuple(number for place, number in numbers.items() if place in learnt),
+        held_out=tuple(number for place, number in numbers.items() if place not in learnt),
+    )
+    fingerprint = fingerprint_summaries(prompted, base_digest=job.base_digest, settings=settings)
+    obstacle = find_obstacle(job, parted)
+    if obstacle is not None:
+        job.on_figures("preference", {"n_pairs": len(parted.learnt), "skipped": obstacle})
+        learn(job, learner, prompted, rows=rows, fingerprint=fingerprint)
+    else:
+        preferred = fingerprint_pairs(fingerprint, pairs, settings=settings)
+        found = load_checkpoint(job.directory, preferred)
+        if found is None:
+            learn(job, learner, prompted, rows=rows, fingerprint=fingerprint)
+        prefer(job, learner, parted, found=found, fingerprint=preferred)
+    loss = compute_written_loss(learner, prompted, others, settings=settings)
+    if loss is not None:
+        job.on_figures("validation", {"n": len(others), "log_loss": round(loss, 4)})
+
+
+def _start(job: Job) -> Job:
+    torch.set_num_threads(job.settings.threads)
+    job.directory.mkdir(parents=True, exist_ok=True)
     job.report("preparing", 0, 1)
     return job
 
@@ -198,44 +208,16 @@ def choose_rate(width: int, settings: DecoderSettings) -> float:
     return float(np.clip(RATE_AT_256 * (width / 256) ** RATE_POWER, *RATE_BOUNDS))
 
 
-def _learn(job: _Run, prompted: Prompted, *, rows: tuple[int, ...], fingerprint: str) -> Learner:
-    """Return the trained model, from where the checkpoint, if any, stands."""
-    settings = job.settings
-    learner = build_learner(job.base_path, settings)
-    found = load_checkpoint(job.directory, fingerprint)
-    first_step = 0
-    if found is not None:
-        learner.restore(found.tensors)
-        if found.stage == _TRAINED:
-            return learner
-        first_step = found.step
-    last_saved = time.monotonic()
-
-    def on_step(step: int, total: int, loss: float, per_second: float) -> bool:
-        nonlocal last_saved
-        if time.monotonic() - last_saved >= settings.checkpoint_seconds and step < total:
-            save_checkpoint(job.directory, Checkpoint(fingerprint, _TRAINING, step, learner.state()))
-            last_saved = time.monotonic()
-        job.report("training", step, total, loss=loss, per_second=per_second)
-        return time.monotonic() - job.started < settings.max_seconds
-
-    epochs = settings.epochs or int(np.clip(round(EXAMPLES_SEEN / len(rows)), *EPOCH_BOUNDS))
-    stage = Stage("training", rows, epochs)
-    run_stage(
-        learner, prompted.prefix, prompted.completions, stage=stage, first_step=first_step, settings=settings, on_step=on_step
-    )
-    save_checkpoint(job.directory, Checkpoint(fingerprint, _TRAINED, 0, learner.state()))
-    return learner
-
-
-def _export(job: _Run, learner: Learner) -> Path:
+def _export(job: Job, learner: Learner) -> Path:
     """Start the bundle's directory with the adapter."""
     directory = job.directory / BUNDLE_DIR
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
     head = read_model_head(job.base_path)
+    lora = get_lora_state(learner.model)
+    export_peft(lora, directory, lora_alpha=job.settings.lora_alpha)
     export_lora(
-        get_lora_state(learner.model),
+        lora,
         directory / ADAPTER_FILE,
         architecture=head.architecture,
         lora_alpha=job.settings.lora_alpha,
@@ -245,16 +227,20 @@ def _export(job: _Run, learner: Learner) -> Path:
     return directory
 
 
-def _calibrate(job: _Run, learner: Learner, served: Served, directory: Path, *, targets: Targets, choices: ChoiceSet) -> None:
+def _calibrate(job: Job, learner: Learner, served: Served, directory: Path, *, targets: Targets, choices: ChoiceSet) -> None:
     """Fit the calibration on the served answers; where the trained weights are the served ones, check that they agree first."""
     n = len(PROBE_TEXTS)
     if job.settings.mode != "nf4":
         with PromptTokens(job.base_path, text_tokens=job.settings.text_tokens) as reader:
             check_agreement(score_choices(learner, reader, choices, PROBE_TEXTS), served.log_probabilities[:n])
-    write_json(directory / CALIBRATION_FILE, fit_calibration(served.log_probabilities[n:], served.prior, targets))
+    answers = served.log_probabilities[n:]
+    calibration = fit_calibration(answers, served.prior, targets)
+    write_json(directory / CALIBRATION_FILE, calibration)
+    if len(targets):
+        job.on_figures("validation", measure_answers(answers, served.prior, targets, calibration=calibration))
 
 
-def _build_manifest(job: _Run, run: RunInfo, task: TaskKind, *, n_train: int, labels: tuple[str, ...] = ()) -> Manifest:
+def _build_manifest(job: Job, run: RunInfo, task: TaskKind, *, n_train: int, labels: tuple[str, ...] = ()) -> Manifest:
     return Manifest(
         task=task,
         model_kind=ModelKind.DECODER,

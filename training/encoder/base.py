@@ -9,11 +9,12 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from gguf import GGUFReader
-from gguf.quants import dequantize
+from gguf.constants import GGMLQuantizationType
+from gguf.quants import dequantize, quant_shape_to_byte_shape
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
+from bot.engine.gguf_file import GGUFHead, TensorInfo, read_model_head
 from training.errors import TrainingError
 from training.export import ARCHITECTURES
 
@@ -30,14 +31,14 @@ _BLOCK: Final = re.compile(r"^blk\.(\d+)\.(\w+)\.(weight|bias)$")
 
 def load_base(path: Path) -> nn.Module:
     """Return the BERT in a GGUF file in float32, in evaluation mode. Raises TrainingError for another architecture."""
-    reader = GGUFReader(path)
-    architecture = _read(reader, "general.architecture", "")
-    if architecture != "bert":
+    head = read_model_head(path)
+    if head.architecture != "bert":
         raise TrainingError(
-            f"{path.name} is a '{architecture}' model; encoders of the architecture 'bert' (MiniLM, BGE, E5, GTE) can be trained"
+            f"{path.name} is a '{head.architecture}' model; encoders of the architecture 'bert' (MiniLM, BGE, E5, GTE) can be trained"
         )
-    model = BertModel(_read_config(reader), add_pooling_layer=False)
-    state = {_rename(tensor.name): torch.from_numpy(_dequantise(tensor)) for tensor in reader.tensors}
+    model = BertModel(_read_config(head), add_pooling_layer=False)
+    data = np.memmap(path, np.uint8, "r")
+    state = {_rename(name): torch.from_numpy(_dequantise(data, tensor)) for name, tensor in head.tensors.items()}
     missing, unexpected = model.load_state_dict(state, strict=False)
     left = [name for name in missing if not name.endswith(("position_ids", "token_type_ids"))]
     if left or unexpected:
@@ -49,23 +50,18 @@ def load_base(path: Path) -> nn.Module:
     return built
 
 
-def _read(reader: GGUFReader, key: str, default: Any) -> Any:
-    found = reader.get_field(key)
-    return default if found is None else found.contents()
-
-
-def _read_config(reader: GGUFReader) -> BertConfig:
-    shapes = {tensor.name: tensor.shape for tensor in reader.tensors}
-    hidden = int(_read(reader, "bert.embedding_length", 0))
+def _read_config(head: GGUFHead) -> BertConfig:
+    shapes = {name: tensor.shape for name, tensor in head.tensors.items()}
+    hidden = head.get_int("embedding_length")
     config = BertConfig(
-        vocab_size=int(shapes["token_embd.weight"][1]),
+        vocab_size=shapes["token_embd.weight"][1],
         hidden_size=hidden,
-        num_hidden_layers=int(_read(reader, "bert.block_count", 0)),
-        num_attention_heads=int(_read(reader, "bert.attention.head_count", 1)),
-        intermediate_size=int(_read(reader, "bert.feed_forward_length", 4 * hidden)),
-        max_position_embeddings=int(shapes["position_embd.weight"][1]),
-        type_vocab_size=int(shapes["token_types.weight"][1]) if "token_types.weight" in shapes else 1,
-        layer_norm_eps=float(_read(reader, "bert.attention.layer_norm_epsilon", 1e-12)),
+        num_hidden_layers=head.get_int("block_count"),
+        num_attention_heads=head.get_int("attention.head_count", 1),
+        intermediate_size=head.get_int("feed_forward_length", 4 * hidden),
+        max_position_embeddings=shapes["position_embd.weight"][1],
+        type_vocab_size=shapes["token_types.weight"][1] if "token_types.weight" in shapes else 1,
+        layer_norm_eps=float(head.metadata.get("bert.attention.layer_norm_epsilon", 1e-12)),
         hidden_act="gelu",
     )
     config._attn_implementation = "sdpa"
@@ -85,9 +81,11 @@ def _rename(name: str) -> str:
     return f"encoder.layer.{match[1]}.{places[match[2]]}.{match[3]}"
 
 
-def _dequantise(tensor: Any) -> np.ndarray[Any, np.dtype[np.float32]]:
-    values = dequantize(tensor.data, tensor.tensor_type)
-    return np.array(values, np.float32).reshape(tuple(int(size) for size in reversed(tensor.shape)))
+def _dequantise(data: np.memmap[Any, np.dtype[np.uint8]], tensor: TensorInfo) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Return a tensor's values, outermost dimension first; `data` are the bytes of the whole file."""
+    kind, shape = GGMLQuantizationType(tensor.kind), tensor.shape[::-1]
+    held = data[tensor.offset : tensor.offset + tensor.n_bytes].reshape(quant_shape_to_byte_shape(shape, kind))
+    return np.array(dequantize(held, kind), np.float32).reshape(shape)
 
 
 def build_batch(sequences: list[list[int]]) -> tuple[Tensor, Tensor]:

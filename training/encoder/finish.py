@@ -5,6 +5,7 @@ Checks that the exported adapter computes in llama.cpp what was trained. Knows t
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -32,8 +33,13 @@ PROBE_TEXTS: Final = (
 )
 
 
-def write_bundle(job: Job, learner: Learner, labels: Sequence[Label], *, calibration: Calibration, run: RunInfo) -> Path:
-    """Write the bundle's files and return their directory. Raises ExportError, and CancelledError from the job's progress."""
+def write_bundle(
+    job: Job, learner: Learner, labels: Sequence[Label], *, calibration: Calibration, lift: float, run: RunInfo
+) -> Path:
+    """Write the bundle's files and return their directory; `lift` is added to the logits of labels without examples.
+
+    Raises ExportError, and CancelledError from the job's progress.
+    """
     directory = job.directory / BUNDLE_DIR
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir(parents=True)
@@ -44,6 +50,7 @@ def write_bundle(job: Job, learner: Learner, labels: Sequence[Label], *, calibra
         prepared.texts, lora=adapter, on_step=lambda done, total: job.report("fitting the head", done, total)
     )
     head = fit_head(job, learner, embeddings, np.arange(len(prepared.texts)))
+    head = replace(head, bias=head.bias + np.where(prepared.is_absent, np.float32(lift), np.float32(0.0)))
     if head.lexical is None:
         calibration = calibration.model_copy(update={"lexical_weight": 0.0})
     head.save(directory)

@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from bot.engine.head import ZERO_SHOT_SCALE
 from training.encoder.base import build_batch, embed
+from training.encoder.fused import fuse_lora
 from training.encoder.prepare import PEAK_RATE
 from training.encoder.settings import EncoderSettings
 from training.encoder.types import TrainingDataError
@@ -44,9 +45,10 @@ class Stage:
     name: str
     rows: tuple[int, ...]
     epochs: int
+    contrast_epochs: int = 0
 
     def count_steps(self, batch_size: int) -> int:
-        """Return the number of steps."""
+        """Return the number of steps in which the head learns."""
         return self.epochs * math.ceil(len(self.rows) / batch_size)
 
 
@@ -75,6 +77,8 @@ class Learner:
         }
         self._rates = settings.learning_rate or PEAK_RATE, settings.head_learning_rate
         self._use_bf16 = choose_precision(settings.precision)
+        if not self._use_bf16:
+            fuse_lora(model)
         self._optimiser = self._build_optimiser()
 
     def _build_optimiser(self) -> torch.optim.AdamW:
@@ -122,8 +126,11 @@ class Learner:
                     key: state[f"optimiser.{key}.{name}"].clone().to("cpu" if key == "step" else self.device) for key in keys
                 }
 
-    def step(self, data: TrainData, rows: Sequence[int], *, rate: float, seed: int) -> float:
-        """Learn from one batch at a share of the peak rates; `seed` fixes its dropout. Returns the loss."""
+    def step(self, data: TrainData, rows: Sequence[int], *, rate: float, seed: int, is_contrast: bool = False) -> float:
+        """Learn from one batch at a share of the peak rates; `seed` fixes its dropout. Returns the loss.
+
+        With `is_contrast` only the LoRA matrices learn: to bring examples of one label near each other.
+        """
         torch.manual_seed(seed)
         for group, peak in zip(self._optimiser.param_groups, self._rates, strict=True):
             group["lr"] = peak * rate
@@ -132,7 +139,10 @@ class Learner:
             embeddings = embed(self._model, tokens, mask, pooling=self._pooling)
         chosen = list(rows)
         label, weight, is_negative = (part[chosen].to(self.device) for part in (data.label, data.weight, data.is_negative))
-        loss = self._compute_loss(embeddings, label, weight=weight, is_negative=is_negative)
+        if is_contrast:
+            loss = compute_contrast(embeddings, label, is_negative)
+        else:
+            loss = self._compute_loss(embeddings, label, weight=weight, is_negative=is_negative)
         if not torch.isfinite(loss):
             raise TrainingDataError("the loss is no number any more; lower the learning rate or look for broken weights")
         self._optimiser.zero_grad()
@@ -151,10 +161,7 @@ class Learner:
         positive = functional.cross_entropy(logits, label, reduction="none", label_smoothing=self._settings.label_smoothing)
         chosen = functional.softmax(logits, dim=1).gather(1, label[:, None])[:, 0]
         negative = -torch.log((1.0 - chosen).clamp(min=1e-6))
-        loss = (torch.where(is_negative, negative, positive) * weight).mean()
-        if self._settings.contrast > 0.0:
-            loss = loss + self._settings.contrast * compute_contrast(embeddings, label, is_negative)
-        return loss
+        return (torch.where(is_negative, negative, positive) * weight).mean()
 
 
 def compute_contrast(embeddings: Tensor, label: Tensor, is_negative: Tensor) -> Tensor:
@@ -185,6 +192,28 @@ def order_batches(stage: Stage, lengths: Sequence[int], *, batch_size: int, seed
     return batches
 
 
+def order_pairs(stage: Stage, data: TrainData, *, batch_size: int, seed: int) -> list[list[int]]:
+    """Return the batches of the contrastive passes: every labelled row once per pass, next to another one of its label where there is one.
+
+    Rows that say what a ticket is not have no place here; none come back where no two rows share a label.
+    """
+    label, is_negative = data.label.numpy(), data.is_negative.numpy()
+    rows = np.array([row for row in stage.rows if not is_negative[row]], np.int64)
+    by_label = {int(value): rows[label[rows] == value] for value in np.unique(label[rows])}
+    batches: list[list[int]] = []
+    if all(len(alike) < 2 for alike in by_label.values()):
+        return batches
+    half = max(batch_size // 2, 1)
+    for epoch in range(stage.contrast_epochs):
+        generator = np.random.default_rng([seed, epoch, 1])
+        order = generator.permutation(rows)
+        for start in range(0, len(order), half):
+            anchors = order[start : start + half]
+            peers = [generator.choice(by_label[int(label[row])]) for row in anchors]
+            batches.append(sorted({int(row) for row in (*anchors, *peers)}))
+    return batches
+
+
 def compute_rate(step: int, n_steps: int) -> float:
     """Return the share of the peak rate: linear up over the first tenth, linear down to zero."""
     warm = max(1, int(WARM_UP * n_steps))
@@ -203,13 +232,15 @@ def run_stage(
 ) -> None:
     """Run the steps of a stage from `first_step` on. `on_step` gets (steps done, total, smoothed loss, rate); False ends the stage."""
     lengths = [len(sequence) for sequence in data.sequences]
-    batches = order_batches(stage, lengths, batch_size=settings.batch_size, seed=settings.seed * 1009 + number)
+    order_seed = settings.seed * 1009 + number
+    pairs = order_pairs(stage, data, batch_size=settings.batch_size, seed=order_seed)
+    batches = pairs + order_batches(stage, lengths, batch_size=settings.batch_size, seed=order_seed)
     smoothed, started = 0.0, time.monotonic()
     for step in range(first_step, len(batches)):
-        seed = (settings.seed * 1009 + number) * 1_000_003 + step
-        rate = compute_rate(step, len(batches))
-        loss = learner.step(data, batches[step], rate=rate, seed=seed)
-        smoothed = loss if step == first_step else 0.9 * smoothed + 0.1 * loss
+        is_contrast = step < len(pairs)
+        rate = compute_rate(step, len(pairs)) if is_contrast else compute_rate(step - len(pairs), len(batches) - len(pairs))
+        loss = learner.step(data, batches[step], rate=rate, seed=order_seed * 1_000_003 + step, is_contrast=is_contrast)
+        smoothed = loss if step in (first_step, len(pairs)) else 0.9 * smoothed + 0.1 * loss
         per_second = (step + 1 - first_step) / max(time.monotonic() - started, 1e-9)
         if not on_step(step + 1, len(batches), smoothed, per_second):
             return

@@ -31,7 +31,12 @@ class EncoderSettings(BaseModel):
     batch_size: int = Field(default=16, ge=2, le=1024, description="Examples per step.")
     dropout: float = Field(default=0.1, ge=0.0, lt=1.0, description="Dropout on the pooled embedding.")
     label_smoothing: float = Field(default=0.0, ge=0.0, lt=1.0, description="Label smoothing of the cross-entropy.")
-    contrast: float = Field(default=0.0, ge=0.0, description="Weight of the supervised contrastive loss within a batch.")
+    contrast_epochs: int = Field(
+        default=0, ge=0, le=200, description="Passes before the head learns, which bring examples of one label near each other."
+    )
+    has_label_texts: bool = Field(
+        default=True, description="Whether the head starts from the labels' descriptions; otherwise from small random weights."
+    )
     train_tokens: int = Field(
         default=128, ge=16, description="Tokens of one text while weights train; the middle of a longer one is left out."
     )

@@ -1,6 +1,7 @@
 """Trains the head that picks the most telling lines of a ticket, from summaries that people accepted or wrote.
 
-The lines that cover a summary best are the targets; embeddings are the bare base's, so the bundle holds a head and no LoRA weights.
+Within one ticket, the lines that cover the summary best are to rank above all others. Embeddings are the bare base's, so the bundle holds
+a head and no LoRA weights.
 """
 
 import shutil
@@ -16,7 +17,7 @@ from scipy.optimize import minimize
 
 from bot.bundle import CALIBRATION_FILE, MANIFEST_FILE, PROBE_FILE, Calibration, Manifest, Probe, hash_file, write_json
 from bot.engine.protocol import FloatArray
-from bot.engine.turns import TurnHead, compute_features
+from bot.engine.turns import FEATURES, TurnHead, compute_features
 from bot.tasks.scoring import rouge_l, unigram_f1
 from bot.tasks.summary import MAX_EXCERPT_UNITS, Unit, split_units
 from db.types import ModelKind, TaskKind
@@ -33,9 +34,12 @@ from training.encoder.types import (
     TrainingDataError,
 )
 
-PRIOR_STRENGTH: Final = 3.0
-"""How many tickets the untrained weights count for: a handful of edits must not undo them."""
-SOFTNESS: Final = 0.1
+PRIOR_STRENGTH: Final = 0.5
+"""How hard the untrained weights hold: a handful of edits must not undo them. Measured, see training/LOG.md."""
+DIRECTION_STRENGTH: Final = 1.0
+"""The same for the direction in the embeddings, which begins at nothing."""
+MARGIN: Final = 1.0
+"""By how much a kept line's score is to exceed that of one left out."""
 PROBE_TOLERANCE: Final = 0.1
 """Scores are sums of weights of a few units, not probabilities."""
 PROBE_TEXTS: Final = (
@@ -46,8 +50,10 @@ PROBE_TEXTS: Final = (
 
 @dataclass(frozen=True)
 class _Ticket:
-    features: NDArray[np.float64]
-    gain: NDArray[np.float64]
+    """Features of the lines kept and of those left out, shapes (n_kept, n_features) and (n_left, n_features)."""
+
+    kept: NDArray[np.float64]
+    left: NDArray[np.float64]
     weight: float
 
 
@@ -74,10 +80,16 @@ def _overlap(text: str, summary: str) -> float:
 
 
 def fit_turn_head(tickets: Sequence[tuple[FloatArray, tuple[int, ...], float]]) -> TurnHead:
-    """Fit the weights on (features, chosen units, weight) per ticket: a softmax over each ticket's units, drawn to the default head."""
-    start = TurnHead.default().weight.astype(np.float64)
+    """Fit the weights on (columns, chosen units, weight) per ticket: each chosen unit above each other one, drawn to the default head.
+
+    The columns are the units' features, followed by their embeddings.
+    """
+    start = np.zeros(tickets[0][0].shape[1] if tickets else len(FEATURES))
+    start[: len(FEATURES)] = TurnHead.default().weight
+    strength = np.full(len(start), DIRECTION_STRENGTH)
+    strength[: len(FEATURES)] = PRIOR_STRENGTH
     used = [
-        _Ticket(np.asarray(features, np.float64), _build_gain(len(features), chosen), weight)
+        _part(np.asarray(features, np.float64), chosen, weight)
         for features, chosen, weight in tickets
         if chosen and len(features) > len(chosen) and weight > 0.0
     ]
@@ -88,32 +100,38 @@ def fit_turn_head(tickets: Sequence[tuple[FloatArray, tuple[int, ...], float]]) 
 
     def evaluate(weight: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         away = weight - start
-        loss, gradient = 0.5 * PRIOR_STRENGTH * float(away @ away), PRIOR_STRENGTH * away
+        loss, gradient = 0.5 * float((strength * away) @ away), strength * away
         for ticket in used:
-            logits = ticket.features @ weight
-            logits -= logits.max()
-            log_share = logits - np.log(np.exp(logits).sum())
-            loss -= ticket.weight * float(ticket.gain @ log_share)
-            gradient -= ticket.weight * (ticket.features.T @ (ticket.gain - np.exp(log_share)))
+            own, by_weight = _rank(ticket, weight)
+            loss, gradient = loss + own, gradient + by_weight
         return loss, gradient
 
     found = minimize(evaluate, start, jac=True, method="L-BFGS-B", options={"maxiter": 300})
-    return TurnHead(np.asarray(found.x, np.float32))
+    weight = np.asarray(found.x, np.float32)
+    return TurnHead(weight[: len(FEATURES)], weight[len(FEATURES) :] if len(weight) > len(FEATURES) else None)
 
 
-def _build_gain(n: int, chosen: tuple[int, ...]) -> NDArray[np.float64]:
-    gain = np.zeros(n)
-    gain[list(chosen)] = 1.0 / len(chosen)
-    return gain
+def _part(features: NDArray[np.float64], chosen: tuple[int, ...], weight: float) -> _Ticket:
+    is_kept = np.isin(np.arange(len(features)), chosen)
+    return _Ticket(features[is_kept], features[~is_kept], weight)
+
+
+def _rank(ticket: _Ticket, weight: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+    """Return the ticket's mean squared shortfall over all pairs of a kept and a left-out line, halved, and its gradient."""
+    ahead = (ticket.kept @ weight)[:, None] - (ticket.left @ weight)[None]
+    short = np.maximum(0.0, MARGIN - ahead)
+    share = ticket.weight / short.size
+    gradient = share * (short.sum(axis=0) @ ticket.left - short.sum(axis=1) @ ticket.kept)
+    return 0.5 * share * float((short * short).sum()), gradient
 
 
 def build_ticket(served: ServedEncoder, example: SummaryExample) -> tuple[FloatArray, tuple[int, ...], float]:
-    """Return features, chosen units and weight of one example."""
+    """Return columns (features and embeddings), chosen units and weight of one example."""
     units = split_units(example.text, example.turns)
     texts = [unit.text for unit in units]
     embeddings = served.embed(texts)
     features = compute_features(embeddings, [unit.is_customer for unit in units], texts)
-    return features, choose_units(units, example.summary), example.weight
+    return np.concatenate([features, embeddings], axis=1), choose_units(units, example.summary), example.weight
 
 
 def train_turn_head(

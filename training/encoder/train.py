@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 from safetensors.numpy import load_file, save_file
+from torch import nn
 
 from bot.bundle import Calibration, hash_file
 from bot.engine.head import ZERO_SHOT_SCALE, log_softmax
@@ -18,13 +19,13 @@ from bot.engine.protocol import FloatArray
 from bot.tasks.classification import describe
 from bot.types import Label
 from training.encoder.base import load_base
-from training.encoder.calibrate import calibrate
+from training.encoder.calibrate import Answers, calibrate_with_lift, estimate_unseen_share
 from training.encoder.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from training.encoder.finish import write_bundle
 from training.encoder.job import Job, embed_trial, fit_head
 from training.encoder.lexical import find_unlike
 from training.encoder.loop import Learner, Stage, TrainData, run_stage
-from training.encoder.prepare import choose_epochs, choose_rate, compute_fingerprint, prepare
+from training.encoder.prepare import Prepared, choose_epochs, choose_rate, compute_fingerprint, prepare
 from training.encoder.served import ServedEncoder
 from training.encoder.settings import EncoderSettings
 from training.encoder.types import OnProgress, RunInfo, ShouldStop, TrainExample
@@ -67,7 +68,8 @@ def train_encoder(
         described = served.embed([describe(label) for label in labels])
         learner = _build_learner(job, described)
         _learn(job, learner)
-        return write_bundle(job, learner, labels, calibration=_calibrate(job), run=run)
+        calibration, lift = calibrate_trials(checkpoint_dir, prepared, has_lexical_expert=settings.has_lexical_expert)
+        return write_bundle(job, learner, labels, calibration=calibration, lift=lift, run=run)
 
 
 def _build_learner(job: Job, described: FloatArray) -> Learner:
@@ -76,7 +78,10 @@ def _build_learner(job: Job, described: FloatArray) -> Learner:
     torch.manual_seed(settings.seed)
     config = build_lora_config(r=settings.r, lora_alpha=settings.lora_alpha, target_modules=find_linears(model))
     wrapped = add_lora(model, mode=settings.mode, config=config)
-    start = torch.from_numpy(described * np.float32(ZERO_SHOT_SCALE)), torch.zeros(len(described))
+    weight = torch.from_numpy(described * np.float32(ZERO_SHOT_SCALE))
+    if not settings.has_label_texts:
+        weight = nn.Linear(job.served.n_embd, len(described)).weight.detach()
+    start = weight, torch.zeros(len(described))
     is_fixed = torch.from_numpy(job.prepared.is_absent)
     return Learner(wrapped, start, is_fixed=is_fixed, pooling=job.served.pooling, settings=settings)
 
@@ -84,14 +89,16 @@ def _build_learner(job: Job, described: FloatArray) -> Learner:
 def _plan(job: Job) -> list[Stage]:
     """Return the stages: the trial runs that calibration rests on, then the run that counts, with all examples."""
     prepared, parts = job.prepared, job.prepared.parts
-    epochs = choose_epochs(prepared, job.settings)
+    epochs, contrast_epochs = choose_epochs(prepared, job.settings), job.settings.contrast_epochs
     trials = [
-        Stage(f"trial {number} of {len(parts)}", tuple(part.learnt.tolist()), epochs)
+        Stage(f"trial {number} of {len(parts)}", tuple(part.learnt.tolist()), epochs, contrast_epochs)
         for number, part in enumerate(parts, start=1)
     ]
     if len(parts) == 1 and len(parts[0].held_out) < WORTH_LEARNING * len(prepared.texts):
-        return [Stage(PHASE, trials[0].rows, epochs)]  # so little was held out that the head alone may learn from it
-    return [*trials, Stage(PHASE_AFTER_TRIALS if trials else PHASE, tuple(range(len(prepared.texts))), epochs)]
+        # so little was held out that the head alone may learn from it
+        return [Stage(PHASE, trials[0].rows, epochs, contrast_epochs)]
+    everything = tuple(range(len(prepared.texts)))
+    return [*trials, Stage(PHASE_AFTER_TRIALS if trials else PHASE, everything, epochs, contrast_epochs)]
 
 
 def _learn(job: Job, learner: Learner) -> None:
@@ -148,10 +155,11 @@ def _answer_held_out(job: Job, learner: Learner, number: int) -> None:
     head = fit_head(job, learner, embeddings[part.learnt], part.learnt)
     known, unseen = ([prepared.texts[row] for row in rows] for rows in (part.learnt, part.held_out))
     learnt = prepared.targets.take(part.learnt)
-    is_known = np.isin(prepared.targets.label[part.held_out], learnt.label[~learnt.is_negative])
-    rows = part.held_out[find_unlike(known, unseen) & is_known]
+    rows = part.held_out[find_unlike(known, unseen)]
+    is_absent = ~np.isin(np.arange(len(prepared.names)), learnt.label[~learnt.is_negative])
     answers: dict[str, np.ndarray[Any, Any]] = {
         "rows": rows,
+        "is_absent": is_absent,
         "encoder": log_softmax(embeddings[rows] @ head.weight.T + head.bias),
     }
     if head.lexical is not None and len(rows):
@@ -159,12 +167,18 @@ def _answer_held_out(job: Job, learner: Learner, number: int) -> None:
     save_file(answers, job.directory / TRIAL_FILE.format(number=number))
 
 
-def _calibrate(job: Job) -> Calibration:
-    """Return temperature and lexical share, fitted on the answers of all trial runs."""
-    found = [load_file(job.directory / TRIAL_FILE.format(number=number)) for number in range(len(job.prepared.parts))]
-    has_lexical = job.settings.has_lexical_expert and all("lexical" in answers for answers in found if len(answers["rows"]))
+def calibrate_trials(directory: Path, prepared: Prepared, *, has_lexical_expert: bool) -> tuple[Calibration, float]:
+    """Return temperature and lexical share, and the lift of labels without examples, fitted on the answers of all trial runs in a work directory."""
+    found = [load_file(directory / TRIAL_FILE.format(number=number)) for number in range(len(prepared.parts))]
+    has_lexical = has_lexical_expert and all("lexical" in answers for answers in found if len(answers["rows"]))
     rows = np.concatenate([np.empty(0, np.int64), *(answers["rows"] for answers in found)])
-    empty = np.empty((0, len(job.prepared.names)), np.float32)
-    encoder = np.concatenate([empty, *(answers["encoder"] for answers in found)])
-    lexical = np.concatenate([empty, *(answers["lexical"] for answers in found if len(answers["rows"]))]) if has_lexical else None
-    return calibrate(encoder, lexical, job.prepared.targets.take(rows))
+    empty = np.empty((0, len(prepared.names)), np.float32)
+    held_out = Answers(
+        encoder=np.concatenate([empty, *(answers["encoder"] for answers in found)]),
+        lexical=np.concatenate([empty, *(answers["lexical"] for answers in found if len(answers["rows"]))])
+        if has_lexical
+        else None,
+        is_absent=np.concatenate([empty > 0, *(np.tile(answers["is_absent"], (len(answers["rows"]), 1)) for answers in found)]),
+    )
+    share = estimate_unseen_share(prepared.targets, n_absent=int(prepared.is_absent.sum()))
+    return calibrate_with_lift(held_out, prepared.targets.take(rows), unseen_share=share)

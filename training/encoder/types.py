@@ -36,13 +36,14 @@ class TrainExample:
 
 @dataclass(frozen=True)
 class SummaryExample:
-    """One ticket and the summary that a person accepted or wrote."""
+    """One ticket and the summary that a person accepted or wrote; `draft` is what the person had changed, if anything."""
 
     text: MaskedText
     summary: MaskedText
     turns: tuple[Turn, ...] = ()
     weight: float = 1.0
     split: Literal["train", "validation"] = "train"
+    draft: MaskedText | None = None
 
 
 @dataclass(frozen=True)

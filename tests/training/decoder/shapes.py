@@ -11,6 +11,7 @@ from tests.support.tiny_decoder import _add_tokenizer, add_matrix, finish
 SHAPES = {
     "llama": {},
     "llama3": {"architecture": "llama", "rope_factors": True},
+    "mistral": {"architecture": "llama", "head_dim": 32, "n_head_kv": 1, "rope_base": 1_000_000.0},
     "qwen2": {"biases": True, "is_tied": True},
     "qwen3": {"head_norms": True, "head_dim": 32},
     "gemma2": {"after_norms": True, "head_dim": 256, "is_tied": True, "window": 16},
@@ -19,10 +20,11 @@ SHAPES = {
 N_VOCAB, N_EMBD, N_FF, N_HEAD, N_HEAD_KV, N_LAYER = 512, 64, 128, 4, 2, 2
 
 
-def make_shaped_decoder(path, shape, *, seed=0):
-    """Write a random decoder of one of SHAPES and return its path."""
+def make_shaped_decoder(path, shape, *, seed=0, architecture=None):
+    """Write a random decoder of one of SHAPES and return its path; `architecture` is what the file says instead of its own."""
     traits = SHAPES[shape]
-    architecture, head_dim = traits.get("architecture", shape), traits.get("head_dim", N_EMBD // N_HEAD)
+    architecture = architecture or traits.get("architecture", shape)
+    head_dim = traits.get("head_dim", N_EMBD // N_HEAD)
     rng = np.random.default_rng(seed)
     writer = gguf.GGUFWriter(path, architecture)
     writer.add_block_count(N_LAYER)
@@ -30,10 +32,10 @@ def make_shaped_decoder(path, shape, *, seed=0):
     writer.add_embedding_length(N_EMBD)
     writer.add_feed_forward_length(N_FF)
     writer.add_head_count(N_HEAD)
-    writer.add_head_count_kv(N_HEAD_KV)
+    writer.add_head_count_kv(traits.get("n_head_kv", N_HEAD_KV))
     writer.add_key_length(head_dim)
     writer.add_value_length(head_dim)
-    writer.add_rope_freq_base(10_000.0)
+    writer.add_rope_freq_base(traits.get("rope_base", 10_000.0))
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_vocab_size(N_VOCAB)
     if "window" in traits:
@@ -52,7 +54,7 @@ def make_shaped_decoder(path, shape, *, seed=0):
 
 
 def _add_block(writer, block, traits, head_dim, rng):
-    query, key = N_HEAD * head_dim, N_HEAD_KV * head_dim
+    query, key = N_HEAD * head_dim, traits.get("n_head_kv", N_HEAD_KV) * head_dim
     shapes = {
         "attn_q": (query, N_EMBD),
         "attn_k": (key, N_EMBD),

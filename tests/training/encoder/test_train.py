@@ -71,6 +71,20 @@ def test_same_seed_gives_the_same_bytes_and_another_seed_others(train, tmp_path)
     assert first[0] != get_hashes(train(examples, directory=tmp_path / "c", seed=1))[0]
 
 
+def test_training_killed_in_its_contrastive_stage_goes_on_to_the_same_bytes(train, tmp_path):
+    examples = make_examples(40)
+    whole = get_hashes(train(examples, directory=tmp_path / "whole", contrast_epochs=1))
+
+    def kill(progress):
+        if (progress.phase, progress.step) == ("training on all", 4):
+            raise KilledError
+
+    values = {"directory": tmp_path / "work", "contrast_epochs": 1}
+    with pytest.raises(KilledError):
+        train(examples, on_progress=kill, checkpoint_seconds=0.0, **values)
+    assert get_hashes(train(examples, **values)) == whole
+
+
 @pytest.mark.parametrize("place", [("trial 1 of 2", 2), ("trial 2 of 2", 1), ("training on all", 7), ("fitting the head", 40)])
 def test_killed_training_goes_on_to_the_same_bytes(train, tmp_path, place):
     examples = make_examples(40)
@@ -170,6 +184,16 @@ def test_label_without_examples_can_still_be_answered(train, tiny):
     assert np.linalg.norm(head.weight[3]) > 1.0
 
 
+def test_label_without_examples_is_lifted_where_many_labels_are_rare(train):
+    rare = [
+        TrainExample(MaskedText(f"{name} {name[::-1]}"), name) for name in ("zinc", "yarn", "wool", "vine", "urn", "oak", "fig")
+    ]
+    labels = [*LABELS, *(Label(item.label) for item in rare), Label("zebra")]
+    directory = train([*make_examples(21), *rare], labels=labels)
+    bias = EncoderHead.load(directory, Bundle.load(directory).manifest).bias
+    assert bias[-1] > 0.0
+
+
 def test_one_label_with_examples_is_learnt(train, tiny):
     examples = [item for item in make_examples(60) if item.label == "printer"]
     assert predict(train(examples), tiny, [examples[0].text]) == ["printer"]
@@ -204,11 +228,11 @@ def test_nf4_training_gives_a_bundle(train):
     assert (train(make_examples(30), mode="nf4") / ADAPTER_FILE).exists()
 
 
-def test_contrast_and_smoothing_change_what_is_learnt(train, tmp_path):
+def test_contrastive_stage_smoothing_and_a_random_head_change_what_is_learnt(train, tmp_path):
     examples = make_examples(30)
-    plain = get_hashes(train(examples, directory=tmp_path / "a"))[0]
-    assert plain != get_hashes(train(examples, directory=tmp_path / "b", contrast=1.0))[0]
-    assert plain != get_hashes(train(examples, directory=tmp_path / "c", label_smoothing=0.2))[0]
+    variants = ({}, {"contrast_epochs": 1}, {"label_smoothing": 0.2}, {"has_label_texts": False})
+    found = [get_hashes(train(examples, directory=tmp_path / str(place), **changed))[0] for place, changed in enumerate(variants)]
+    assert len(set(found)) == len(variants)
 
 
 def test_without_the_lexical_expert_none_is_written(train):
