@@ -7,7 +7,6 @@ import asyncio
 import logging
 from collections.abc import Coroutine, Mapping
 from contextlib import AsyncExitStack
-from datetime import timedelta
 from typing import Any
 
 from fastapi import FastAPI
@@ -27,9 +26,13 @@ from bot.engine.remote.factory import build_remote_engine
 from bot.facade import BotFacade
 from bot.inbox import InboxReader
 from bot.manager import ManagerService, build_child_environment
-from bot.masking import Masker, Vault
+from bot.masking import Masker, MaskerPool, Vault
+from bot.masking.corrections import CorrectedMasker
 from bot.metrics import BotMetrics, HttpCounter, build_registry
+from bot.plugin_api import BusyError
 from bot.plugin_host import PluginHost, find_specs
+from bot.privacy.jobs import PrivacyJobs
+from bot.privacy.service import PrivacyService
 from bot.service import Service
 from bot.serving import ServedModel, resolve_models
 from bot.settings import Settings
@@ -39,18 +42,11 @@ from bot.tasks.labels import load_label_set, render_label_set
 from bot.training_child import TrainingChild
 from bot.types import LabelSet, SourceRef
 from db.migrate import check_schema, get_current, upgrade
-from db.queries import tickets
-from db.queries.events import purge_events
 from db.queries.labelsets import store_label_set
-from db.queries.values import purge_expired_values
 from db.session import build_db_engine, transaction
-from db.tables import now
 from db.types import TaskKind
 
 logger = logging.getLogger(__name__)
-_PURGE_INTERVAL_S = 3600.0
-EVENT_KEPT = timedelta(days=7)
-"""How long the key of a handled event is known, so that a late repetition counts as one."""
 
 
 class App:
@@ -68,10 +64,14 @@ class App:
         self.models = resolve_models(settings, self.db_engine)
         self.registry = build_registry()
         engines = build_engines(self.models, settings, EngineMetricFamilies(self.registry))
+        # A command that answers one question has no use for processes; the bot that serves has.
+        is_pooled = with_plugins and settings.masking.workers > 0
+        self._pool = MaskerPool(settings.masking, build_busy_error=BusyError) if is_pooled else None
+        masker = CorrectedMasker(self._pool or Masker(settings.masking))
         self.core = Core(
             settings=settings,
             db_engine=self.db_engine,
-            masker=Masker(settings.masking),
+            masker=masker,
             vault=build_vault(settings),
             label_set=label_set,
             choices=build_choices(label_set),
@@ -81,7 +81,12 @@ class App:
         )
         self.watch = AdapterWatch(self.core)
         service = Service(self.core)
-        self.bot = BotFacade(self.core, service, InboxReader(self.core, service), ManagerService(self.core, self.watch))
+        self.privacy = PrivacyService(
+            self.db_engine, settings, self.core.vault, get_masker=lambda: masker, similar=self.core.similar
+        )
+        self._privacy_jobs = PrivacyJobs(self.privacy)
+        inbox, manager = InboxReader(self.core, service), ManagerService(self.core, self.watch)
+        self.bot = BotFacade(self.core, service, inbox, manager, privacy=self.privacy)
         self.host = PluginHost(specs, self.bot)
         is_child = with_training and settings.training.daemon == "child"
         self._training = TrainingChild(build_child_environment(self.core)) if is_child else None
@@ -97,6 +102,10 @@ class App:
         """Load, swap to what is active, start plugins and the training daemon. What was started is stopped again if a later part fails."""
         async with AsyncExitStack() as stack:
             stack.callback(self.db_engine.dispose)
+            if self._pool is not None:
+                stack.push_async_callback(self._pool.stop)
+                await self._pool.start()
+            await self._privacy_jobs.prepare()
             for engine in self.unique_engines:
                 stack.push_async_callback(engine.stop)
                 await engine.start()
@@ -110,7 +119,7 @@ class App:
                 stack.push_async_callback(self._training.stop)
                 await self._training.start()
             stack.push_async_callback(self._stop_chores)
-            self._start_chore(purge_expired(self.core), "purge")
+            self._start_chore(self._privacy_jobs.run(), "privacy")
             self._running = stack.pop_all()
 
     async def stop(self) -> None:
@@ -140,8 +149,10 @@ class App:
         return self.core.engines
 
     def get_problems(self) -> Mapping[str, str]:
-        """Task to what is wrong with its adapter, for health."""
-        return {task.value: problem for task, problem in self.watch.problems.items()}
+        """Task to what is wrong with its adapter, and 'masking' to what is wrong with its processes, for health."""
+        found = {task.value: problem for task, problem in self.watch.problems.items()}
+        trouble = None if self._pool is None else self._pool.find_trouble()
+        return found if trouble is None else found | {"masking": trouble}
 
     def get_plugin_states(self) -> Mapping[str, tuple[str, str]]:
         """Plugin to (status, error), for health."""
@@ -209,17 +220,6 @@ async def add_samples(app: App) -> None:
         source = SourceRef(plugin="console", external_id=sample.id)
         await app.bot.classify(sample.text, source=source, subject=sample.subject, turns=sample.turns)
         await app.bot.summarize("", source=source)
-
-
-async def purge_expired(core: Core) -> None:
-    """Delete expired placeholder maps and plugin values, and events handled long ago, now and every hour."""
-    while True:
-        n_purged = await core.in_db(tickets.purge_expired_vault)
-        if n_purged:
-            logger.info("%d expired placeholder maps were deleted", n_purged)
-        await core.in_db(purge_expired_values)
-        await core.in_db(lambda session: purge_events(session, before=now() - EVENT_KEPT))
-        await asyncio.sleep(_PURGE_INTERVAL_S)
 
 
 def create_web(app: App) -> FastAPI:

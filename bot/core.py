@@ -15,7 +15,7 @@ from sqlalchemy import Engine as DbEngine
 from sqlmodel import Session
 
 from bot.engine.protocol import ChoiceSet, Engine
-from bot.masking import Masker, PlaceholderMap, Vault, VaultError
+from bot.masking import PlaceholderMap, TextMasker, Vault, VaultError
 from bot.metrics import BotMetrics
 from bot.plugin_api import BotError
 from bot.settings import Settings
@@ -37,7 +37,7 @@ class Core:
 
     settings: Settings
     db_engine: DbEngine
-    masker: Masker
+    masker: TextMasker
     vault: Vault | None
     label_set: LabelSet
     choices: ChoiceSet

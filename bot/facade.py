@@ -6,6 +6,7 @@ from bot.core import Core
 from bot.durable import DurableQueue, DurableStore
 from bot.inbox import InboxReader
 from bot.manager import ManagerService
+from bot.privacy.service import PrivacyService
 from bot.sealing import Sealer
 from bot.service import Service
 from bot.types import Classification, Feedback, FeedbackReceipt, SourceRef, Summary, Turn
@@ -14,11 +15,14 @@ from bot.types import Classification, Feedback, FeedbackReceipt, SourceRef, Summ
 class BotFacade:
     """Implements `bot.plugin_api.Bot`."""
 
-    def __init__(self, core: Core, service: Service, inbox: InboxReader, manager: ManagerService) -> None:
+    def __init__(
+        self, core: Core, service: Service, inbox: InboxReader, manager: ManagerService, *, privacy: PrivacyService
+    ) -> None:
         self.service = service
         self._core = core
         self._inbox = inbox
         self._manager = manager
+        self._privacy = privacy
         self._sealer: Sealer | None = None
 
     @property
@@ -30,6 +34,11 @@ class BotFacade:
     def manager(self) -> ManagerService:
         """Training and adapters."""
         return self._manager
+
+    @property
+    def privacy(self) -> PrivacyService:
+        """People's data."""
+        return self._privacy
 
     async def classify(
         self, text: str, *, source: SourceRef, subject: str = "", turns: Sequence[Turn] = (), labels: Sequence[str] = ()

@@ -15,7 +15,7 @@ from sqlmodel import Session
 
 from bot.intake import PLAIN_SPEAKERS
 from bot.jsonl import replace_surrogates
-from bot.masking import Masker, MaskingError, PlaceholderMap
+from bot.masking import MaskingError, PlaceholderMap, TextMasker
 from bot.tasks.ticket import render_ticket
 from bot.types import LabelSet, PastTicket, Turn
 from db.queries.audit import record_audit
@@ -70,12 +70,12 @@ def find_new(session: Session, rows: Iterable[PastTicket], *, plugin: str = PLUG
     return [row for row in new.values() if get_ticket_by_source(session, plugin=plugin, external_id=row.external_id) is None]
 
 
-def mask_tickets(masker: Masker, rows: Sequence[PastTicket], *, salt: bytes) -> list[MaskedTicket]:
+def mask_tickets(masker: TextMasker, rows: Sequence[PastTicket], *, salt: bytes) -> list[MaskedTicket]:
     """Mask tickets. Takes milliseconds each: do it in no transaction."""
     return [_mask_ticket(masker, row, salt) for row in rows]
 
 
-def _mask_ticket(masker: Masker, row: PastTicket, salt: bytes) -> MaskedTicket:
+def _mask_ticket(masker: TextMasker, row: PastTicket, salt: bytes) -> MaskedTicket:
     mapping = PlaceholderMap()
 
     def mask(text: str) -> MaskedText:

@@ -103,6 +103,7 @@ class ManagerService:
 
     async def promote(self, digest: str, *, actor: str, reason: str) -> AdapterInfo:
         """See `bot.plugin_api.Manager.promote`. Returns once the engine serves it, or says why it does not."""
+        reason = await self._mask_reason(reason)
 
         def work(session: Session) -> AdapterInfo:
             self._check_base(adapters.resolve_digest(session, digest))
@@ -118,6 +119,7 @@ class ManagerService:
 
     async def rollback(self, task: TaskKind, *, actor: str, reason: str) -> AdapterInfo | None:
         """See `bot.plugin_api.Manager.rollback`."""
+        reason = await self._mask_reason(reason)
 
         def work(session: Session) -> AdapterInfo | None:
             row = adapters.rollback(session, task, actor=actor, reason=reason)

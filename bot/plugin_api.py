@@ -12,6 +12,18 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 
 from bot.plugin_events import Event, EventCounts, EventHandler, EventQueue, RetryLaterError, Store
+from bot.privacy_api import (
+    ColumnInfo,
+    CorrectionInfo,
+    CorrectionKind,
+    CorrectionStatus,
+    ErasureReport,
+    Findings,
+    FoundTicket,
+    Privacy,
+    Subject,
+    TableInfo,
+)
 from bot.types import (
     BASE,
     AdapterInfo,
@@ -59,8 +71,13 @@ __all__ = [
     "BotError",
     "BusyError",
     "Classification",
+    "ColumnInfo",
     "ConflictError",
+    "CorrectionInfo",
+    "CorrectionKind",
+    "CorrectionStatus",
     "DryRun",
+    "ErasureReport",
     "Event",
     "EventCounts",
     "EventHandler",
@@ -68,6 +85,8 @@ __all__ = [
     "Feedback",
     "FeedbackKind",
     "FeedbackReceipt",
+    "Findings",
+    "FoundTicket",
     "ImportCounts",
     "Inbox",
     "Label",
@@ -82,6 +101,7 @@ __all__ = [
     "PastTicket",
     "Plugin",
     "PluginSpec",
+    "Privacy",
     "RetryLaterError",
     "ReviewInfo",
     "ReviewKind",
@@ -93,7 +113,9 @@ __all__ = [
     "SimilarTicket",
     "SourceRef",
     "Store",
+    "Subject",
     "Summary",
+    "TableInfo",
     "TaskKind",
     "TicketDetail",
     "TicketItem",
@@ -250,6 +272,11 @@ class Bot(Protocol):
     @property
     def manager(self) -> Manager:
         """Training and adapters."""
+        ...
+
+    @property
+    def privacy(self) -> Privacy:
+        """People's data: corrections of masking, export, erasure, the data map."""
         ...
 
     async def classify(

@@ -18,6 +18,7 @@ from pydantic_settings import SettingsError as DecodeError
 from bot.engine.remote.settings import RemoteSettings
 from bot.engine.settings import EngineSettings
 from bot.masking.settings import MaskingSettings
+from bot.privacy.settings import RetentionSettings
 from bot.training_settings import TrainingSettings
 
 ENV_PREFIX = "UNDERSTUDY_"
@@ -94,6 +95,7 @@ class Settings(BaseSettings):
         default_factory=RemoteSettings, description="Model servers in place of the engine in this process."
     )
     masking: MaskingSettings = Field(default_factory=MaskingSettings, description="Masking of personal data.")
+    retention: RetentionSettings = Field(default_factory=RetentionSettings, description="How long rows are kept.")
     training: TrainingSettings = Field(default_factory=TrainingSettings, description="Training runs and their schedule.")
 
     @field_validator("plugins", mode="before")

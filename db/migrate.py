@@ -11,6 +11,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, text
 
+import db.privacy_tables  # noqa: F401  its table belongs to the metadata
 from db.errors import DatabaseError, SchemaAheadError, SchemaBehindError
 from db.session import is_postgres
 

@@ -20,7 +20,7 @@ from bot.importing import MaskedTicket, find_new, get_salt, import_batch, mask_t
 from bot.types import PastTicket
 
 if TYPE_CHECKING:
-    from bot.masking import Masker
+    from bot.masking import TextMasker
     from bot.settings import Settings
     from bot.types import LabelSet
 
@@ -38,10 +38,14 @@ class Importer:
         self.counts = {"imported": 0, "known": 0, "withheld": 0}
 
     @cached_property
-    def _masker(self) -> "Masker":
+    def _masker(self) -> "TextMasker":
+        from bot.app import build_vault
         from bot.masking import Masker
+        from bot.masking.corrections import CorrectedMasker, load_rules
 
-        return Masker(self._settings.masking)
+        with open_session(self._settings) as session:
+            rules = load_rules(session, build_vault(self._settings))
+        return CorrectedMasker(Masker(self._settings.masking), rules)
 
     @cached_property
     def _salt(self) -> bytes:

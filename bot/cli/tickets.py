@@ -1,21 +1,19 @@
-"""Commands on single texts: classify, summarize, mask."""
+"""Commands on single texts: classify, summarize."""
 
 import hashlib
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from bot.cli.common import read_settings, run_with_bot
-from bot.cli.output import console, open_replacing, print_json, print_table
+from bot.cli.common import run_with_bot
+from bot.cli.output import console, print_json, print_table
 from bot.errors import UserError
 from bot.jsonl import describe_unreadable, replace_surrogates
 
 if TYPE_CHECKING:
     from bot.app import App
-    from bot.masking import Masker
     from bot.types import Classification, Summary
 
 JSON_OPTION = typer.Option(False, "--json", help="Print JSON.")
@@ -27,7 +25,6 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command()(classify)
     app.command()(summarize)
-    app.command()(mask)
 
 
 def read_text(text: str | None, file: str | None) -> str:
@@ -91,39 +88,3 @@ def summarize(text: str | None = TEXT_ARGUMENT, file: str | None = FILE_OPTION, 
         if summary.text:
             console.print("Excerpt:" if summary.is_excerpt else "Summary:", style="bold")
         console.print(summary.text or summary.notice or "No summary.", highlight=False)
-
-
-def mask(
-    text: str | None = TEXT_ARGUMENT,
-    file: str | None = FILE_OPTION,
-    jsonl: Path | None = typer.Option(None, help="Mask every line of a JSON Lines file with `id` and `text`."),  # noqa: B008
-    json_out: Path | None = typer.Option(None, "--json", help="With --jsonl: file to write, one object per line."),  # noqa: B008
-) -> None:
-    """Mask personal data. With --jsonl IN --json OUT: per line `id`, `masked` and `spans` (start, end, type; code points of the input)."""
-    from bot.masking import Masker
-
-    settings = read_settings()
-    if jsonl is None:
-        console.print(Masker(settings.masking).mask(read_text(text, file)).text, highlight=False, soft_wrap=True)
-        return
-    if json_out is None:
-        raise UserError("--jsonl needs --json OUT: the file to write")
-    mask_file(Masker(settings.masking), jsonl, json_out)
-
-
-def mask_file(masker: "Masker", source: Path, target: Path) -> None:
-    """Mask a JSON Lines file into another; a line that cannot be masked gets `masked: null` and an `error`, never its text. Raises UserError."""
-    from bot.jsonl import read_jsonl
-    from bot.masking import MaskingError, PlaceholderMap
-
-    if source.exists() and target.exists() and source.samefile(target):
-        raise UserError(f"{target} would be read and written at once: name another file with --json")
-    with open_replacing(target) as out:
-        for row in read_jsonl(source, required=("id", "text")):
-            try:
-                masked = masker.mask(row["text"], PlaceholderMap())
-                spans = [{"start": span.start, "end": span.end, "type": span.type} for span in masked.spans]
-                line = {"id": row["id"], "masked": masked.text, "spans": spans}
-            except MaskingError as error:
-                line = {"id": row["id"], "masked": None, "spans": [], "error": str(error)}
-            out.write(json.dumps(line, ensure_ascii=False) + "\n")

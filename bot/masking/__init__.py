@@ -1,13 +1,15 @@
 """Masks personal data and secrets before text reaches a prompt, a table or a log, and undoes it for display.
 
-Importing this package loads no model and no Presidio; building a `Masker` does.
+Importing this package loads no model and no Presidio; building a `Masker` or starting a `MaskerPool` does.
 """
 
-from bot.masking.masker import Masker
+from bot.masking.masker import Masker, TextMasker
 from bot.masking.placeholders import ENTITY_TYPES, PLACEHOLDER, Masked, MaskingError, PlaceholderMap, Span
+from bot.masking.pool import MaskerPool
 from bot.masking.rendering import NEVER_SHOWN, render, restore
 from bot.masking.settings import EntityAction, MaskingSettings
 from bot.masking.vault import Vault, VaultError
+from bot.masking.waiting import MaskingBusyError
 
 __all__ = [
     "ENTITY_TYPES",
@@ -16,10 +18,13 @@ __all__ = [
     "EntityAction",
     "Masked",
     "Masker",
+    "MaskerPool",
+    "MaskingBusyError",
     "MaskingError",
     "MaskingSettings",
     "PlaceholderMap",
     "Span",
+    "TextMasker",
     "Vault",
     "VaultError",
     "render",

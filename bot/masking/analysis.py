@@ -7,7 +7,7 @@ named where it is.
 import copy
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Final
 
@@ -23,10 +23,22 @@ from presidio_analyzer.predefined_recognizers import (
 )
 from spacy.language import Language
 
-from bot.masking.arbitration import Finding, is_plausible
+from bot.masking.arbitration import Finding, as_person, is_plausible
+from bot.masking.lexicon import Lexicon
+from bot.masking.models import NameModels
 from bot.masking.rules import Rule
 
+_LABELS: Final = {
+    **dict.fromkeys(("PERSON", "PER"), "PERSON"),
+    **dict.fromkeys(("LOCATION", "LOC", "GPE", "FAC"), "LOCATION"),
+    **dict.fromkeys(("ORGANIZATION", "ORG"), "ORGANIZATION"),
+}
+"""What name models call the types; an ORGANIZATION is never masked, but may turn out to be a person."""
 _LONG_RUN: Final = regex.compile(r"([^\w\s])\1{63,}|\S{300,}")
+
+
+# What sticks to a name and hides it from the tokenizer: an emoji behind it, the @ of a mention before it.
+_GLUED: Final = regex.compile(r"\p{So}|[\U0001f3fb-\U0001f3ff\ufe0f]|(?<![\w.])@(?=\p{Lu})")
 
 
 class RegexTimeoutError(Exception):
@@ -89,13 +101,14 @@ class RuleRecognizer(LocalRecognizer):  # type: ignore[misc]  # Presidio is unty
 class _LocalNlpEngine(SpacyNlpEngine):  # type: ignore[misc]  # Presidio is untyped
     """A spaCy engine around a pipeline that is in memory already: Presidio's own would look for a download."""
 
-    def __init__(self, nlp: Language) -> None:
+    def __init__(self, models: Mapping[str, Language]) -> None:
+        known = {label for nlp in models.values() for name in nlp.pipe_names for label in nlp.pipe_labels.get(name, ())}
         configuration = NerModelConfiguration(
-            model_to_presidio_entity_mapping={"PERSON": "PERSON", "LOCATION": "LOCATION", "ORGANIZATION": "ORGANIZATION"},
-            labels_to_ignore=["ORGANIZATION"],
+            model_to_presidio_entity_mapping=dict(_LABELS), labels_to_ignore=sorted(known - set(_LABELS))
         )
-        super().__init__(models=[{"lang_code": "en", "model_name": "local"}], ner_model_configuration=configuration)
-        self.nlp = {"en": nlp}
+        names = [{"lang_code": language, "model_name": "local"} for language in models]
+        super().__init__(models=names, ner_model_configuration=configuration)
+        self.nlp = dict(models)
 
     def load(self) -> None:
         """Nothing to load."""
@@ -108,10 +121,11 @@ class _LocalNlpEngine(SpacyNlpEngine):  # type: ignore[misc]  # Presidio is unty
 class Analyzer:
     """Finds entities in one piece of normalised text. Not thread-safe: its owner holds a lock."""
 
-    def __init__(self, nlp: Language, rules: tuple[Rule, ...], *, phone_regions: tuple[str, ...]) -> None:
+    def __init__(self, models: NameModels, rules: tuple[Rule, ...], *, phone_regions: tuple[str, ...], lexicon: Lexicon) -> None:
         # Presidio reports every single call at INFO.
         logging.getLogger("presidio-analyzer").setLevel(logging.WARNING)
-        self._nlp = nlp
+        self._models = models
+        self._lexicon = lexicon
         self._deadline = Deadline()
         # Asked beside the engine: its removal of duplicates is quadratic in the findings,.
         self._rules = RuleRecognizer(rules, self._deadline)
@@ -120,13 +134,13 @@ class Analyzer:
             self._strict(IpRecognizer()),
             self._strict(MacAddressRecognizer()),
             self._strict(CryptoRecognizer()),
-            SpacyRecognizer(supported_entities=["PERSON", "LOCATION"]),
+            SpacyRecognizer(supported_entities=["PERSON", "LOCATION", "ORGANIZATION"]),
         ]
         for recognizer in recognizers:
             # Presidio's context words look at five lemmas, match "lic" in "public" (presidio #1063), lift "order number 4815162342" to a
             # phone and take time quadratic in the findings; `arbitration.is_plausible` looks at the surroundings instead.
             recognizer.context = []
-        self._nlp_engine = _LocalNlpEngine(nlp)
+        self._nlp_engine = _LocalNlpEngine(models.pipelines)
         self._engine = AnalyzerEngine(
             # An empty list would load every recognizer Presidio has; this one never is.
             registry=RecognizerRegistry(recognizers=recognizers, supported_languages=["en"]),
@@ -146,19 +160,22 @@ class Analyzer:
     def find(self, text: str, timeout_s: float) -> list[Finding]:
         """Every plausible finding in `text`, overlaps included. Raises RegexTimeoutError or TimeoutError when time runs out."""
         self._deadline.start(timeout_s)
-        with self._memory_zone():
-            artifacts = self._nlp_engine.process_text(_tokenizable(text), "en")
+        language = self._models.language_of(text)
+        with self._memory_zone(language):
+            artifacts = self._nlp_engine.process_text(_tokenizable(text), language)
             self._deadline.left_s()
             results = self._rules.analyze(text, self._rules.supported_entities)
+            # "en" names the recognisers; the artifacts are of the text's own language.
             results += self._engine.analyze(text, language="en", nlp_artifacts=artifacts)
             self._deadline.left_s()
             findings = [Finding(r.start, r.end, r.entity_type, float(r.score), _is_model(r)) for r in results]
-        return [finding for finding in findings if is_plausible(finding, text)]
+        people = (as_person(f, text, self._lexicon) if f.type == "ORGANIZATION" else f for f in findings)
+        return [finding for finding in people if finding is not None and is_plausible(finding, text, self._lexicon)]
 
     @contextmanager
-    def _memory_zone(self) -> Iterator[None]:
+    def _memory_zone(self, language: str) -> Iterator[None]:
         """Frees the words of this text afterwards: spaCy's string store otherwise grows with every new word."""
-        with self._nlp.memory_zone():
+        with self._models.pipelines[language].memory_zone():
             yield
 
 
@@ -176,4 +193,4 @@ def _tokenizable(text: str) -> str:
             return " " * len(run)
         return "".join(" " if index % 100 == 99 else char for index, char in enumerate(run))
 
-    return _LONG_RUN.sub(split, text)
+    return _GLUED.sub(" ", _LONG_RUN.sub(split, text))

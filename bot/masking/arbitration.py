@@ -3,24 +3,39 @@
 Pure functions on offsets; knows nothing of Presidio or placeholders.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 import regex
 
-from bot.masking.lexicon import MOSTLY_LOWER, PLACE, SEEN_LOWER, Lexicon
+from bot.masking.lexicon import FIRST_NAME, LAST_NAME, MOSTLY_LOWER, NAME_BITS, PLACE, SEEN_LOWER, Lexicon
 from bot.masking.placeholders import ENTITY_TYPES
 from bot.masking.recognizers.contact import is_phone
+from bot.masking.words import DEMONYMS, NO_NAMES
 
 STRENGTH: Final = {entity: len(ENTITY_TYPES) - index for index, entity in enumerate(ENTITY_TYPES)}
 STRENGTH["LOCATION"] = STRENGTH["PERSON"]  # a cue decides between the two, not their order
 _VERSION_BEFORE: Final = regex.compile(
-    r"\b(?:up|down)grad\w+ (?:\w+ )?(?:from|to) $|"
+    r"\b(?:(?:up|down)grad|updat|migrat|mov)\w+ (?:\w+ ){0,3}(?:from|to) (?:\d[\d.]{1,14} to )?\Z|"
     r"\b(?:v|ver|version|build|firmware|release|rev|revision|driver|patch|bios|os|kernel|update)[.: ]{0,3}(?:to |is |was )?v?$",
     regex.IGNORECASE,
 )
+_VERSION_AFTER: Final = regex.compile(
+    r"\.\d|\w|[ ](?:firmware|release|version|build|driver|patch|update|upgrade|bios|beta|rc\d?)\b", regex.IGNORECASE
+)
+_BEFORE_VERB: Final = regex.compile(
+    r"\b(?:please|pls|can|cannot|can't|could|will|would|should|must|may|don't|didn't|won't|you|we|they|i) \Z", regex.IGNORECASE
+)
+_BEFORE_NAME: Final = regex.compile(
+    r"\b(?:hi|hello|hey|dear|hiya|thanks|thank you|cheers|regards|with|from|by|cc|ask|asked|tell|told|contact|called|named|"
+    r"name is|i am|i'm|im|this is),? \Z",
+    regex.IGNORECASE,
+)
+_DETERMINERS: Final = frozenset("my the a an your our his her their this that these those some any no".split())
 _THRESHOLDS: Final = {"PHONE_NUMBER": 0.4, "US_SSN": 0.4}
+_LONGEST_ABBREVIATION: Final = 4  # U.S., UAE, NYC
+_UNANNOUNCED_PHONE: Final = 0.5
 _DEFAULT_THRESHOLD: Final = 0.5
 _TRAILING: Final = regex.compile(r"(?:'s|[\s,;:!?)\]}>\"'*_|/\\=&-])+$")
 _LEADING: Final = regex.compile(r"^[\s,;:!?(\[{<\"'*_|/\\=&.@#-]+")
@@ -31,16 +46,31 @@ _AFTER_ADDRESS: Final = regex.compile(
     r"(?:,?[ \n]{1,2}(?:[A-Z]{2,3},?[ ])?(?:[A-Z]{1,2}-)?(?:\d{4}[ ]?[A-Z]{2}|\d{4,6}(?:-\d{3,4})?|\d{3}[ ]\d{2}|\d\d-\d{3}|"
     r"[A-Z]{1,2}\d[A-Z\d]?[ ]?\d[A-Z]{2}|[A-Z]\d[A-Z][ ]?\d[A-Z]\d)|-\d{6}|[ ]\([A-Z]{2}\))(?![\w-])"
 )
-_TOWN_AFTER: Final = regex.compile(r",[ \n]{1,2}(\p{Lu}[\w'.\-]{1,24}(?:[ ]\p{Lu}[\w'.\-]{1,24}){0,2})")
-_BEFORE_CITY: Final = regex.compile(r"(?:^|[,\n][ ]?)((?:[A-Z]{1,2}-)?\d{4,6}|\d{3}[ ]\d{2}|\d\d-\d{3})[ ]$")
-
-
-_NO_NAMES: Final = frozenset(
-    """iban bic swift ssn dob otp pin cvv cvc vpn mfa sso api url sdk jwt amex visa mastercard maestro paypal host cookie error warning info debug
-    status queue billing wifi outlook bitcoin ethereum btc eth eta gold silver platinum premium freemium password
-    aadhaar pesel nino steuer steuer-id danke merci gracias grazie""".split()
+_LINE: Final = r"[ \t]{0,3}\n[> \t]{0,8}"
+_TOWN: Final = r"(\p{Lu}[\w'.\-]{1,24}(?:[ ]\p{Lu}[\w'.\-]{1,24}){0,2})"
+# A town behind a comma, or alone on the next line.
+_TOWN_AFTER: Final = regex.compile(rf"(?:,[ ]?\n?[ ]?{_TOWN}|{_LINE}{_TOWN}(?=[ \t]{{0,3}}(?:,|\n|\Z)))")
+_UNIT_AFTER: Final = regex.compile(
+    rf"(?:,?[ ]|,?{_LINE})(?:apt|apto|apartment|suite|ste|unit|flat|floor|fl|room|building|bldg|box"
+    r"|piso|puerta|lok|m)\b\.?[ ]?\#?\d{1,5}[A-Za-z]?\b",
+    regex.IGNORECASE,
 )
-"""Words the name model now and then takes for a name, because they stand where names stand."""
+_REGION_AFTER: Final = regex.compile(rf"(?:,[ ]|{_LINE},[ ]|[ ]?-[ ]?)[A-Z]{{2,3}}\b(?:,?[ ]\d{{5}}(?:-\d{{3,4}})?\b)?")
+# A line that is a country or a town with its code.
+_CODE_TOWN_AFTER: Final = regex.compile(
+    rf"(?:,?[ ]|,?{_LINE})(?:[A-Z]{{1,2}}-)?(?:\d{{4,5}}|\d\d-\d{{3}}|\d{{3}}[ ]\d\d)[ ]{_TOWN}"
+)
+_CODE_AFTER: Final = regex.compile(r"[ ]\d{4,6}(?=[ \t]{0,3}(?:\n|\Z))")
+_PLOT_BEFORE: Final = regex.compile(
+    r"(?<!\w)(?:plot|house|block|villa|shop|lot|no\.|nr\.|unit|flat|door|room)[ ]\#?\Z", regex.IGNORECASE
+)
+_NUMBER_BEFORE: Final = regex.compile(r"(?:^|[\s>])(\d{1,5}[A-Za-z]?,?[ ])\Z")
+_BEFORE_CITY: Final = regex.compile(r"(?:^|[,\n][ ]?)((?:[A-Z]{1,2}-)?\d{4,6}|\d{3}[ ]\d{2}|\d\d-\d{3})[ ]$")
+_ADDRESS_PARTS: Final = 4
+_KEY_CHARS: Final = 3
+_LONGEST_SPREAD: Final = 200
+_UNMISTAKABLE: Final = 8
+_SPREAD_SCORE: Final = 0.6
 
 
 @dataclass(frozen=True)
@@ -54,21 +84,22 @@ class Finding:
     is_model: bool = False
 
 
-def is_plausible(finding: Finding, text: str) -> bool:
+def is_plausible(finding: Finding, text: str, lexicon: Lexicon) -> bool:
     """Whether a finding survives the score threshold and the checks on its surroundings."""
     if finding.score < _THRESHOLDS.get(finding.type, _DEFAULT_THRESHOLD):
         return False
     value = text[finding.start : finding.end]
     before, after = text[max(0, finding.start - 60) : finding.start], text[finding.end : finding.end + 40]
     if finding.type == "PHONE_NUMBER" and not value[0].isalpha():
-        return is_phone(value, before, after)
+        # Presidio's own findings score 0.4; a rule's cue has announced the number.
+        return is_phone(value, before, after, is_announced=finding.score > _UNANNOUNCED_PHONE)
     if finding.type == "IP_ADDRESS":
         return _is_address(value, before, after)
     if finding.type == "MAC_ADDRESS":
         return not regex.match(r"\.[0-9a-f]{4}", after, regex.IGNORECASE)
     if finding.is_model:
-        return _is_name_like(value, finding.type)
-    return True
+        return _is_name_like(value, finding.type) and not (value.islower() and _is_ordinary(finding, text, lexicon))
+    return finding.type != "PERSON" or not all(word in NO_NAMES for word in value.casefold().split())
 
 
 def _is_address(value: str, before: str, after: str) -> bool:
@@ -76,23 +107,56 @@ def _is_address(value: str, before: str, after: str) -> bool:
     groups = [group for group in value.split(":") if group]
     if ":" in value and "." not in value and len(groups) < 3:
         return False  # "std::" and "be::"
-    return _VERSION_BEFORE.search(before) is None and not regex.match(r"\.\d|\w", after)
+    return _VERSION_BEFORE.search(before) is None and not _VERSION_AFTER.match(after)
 
 
 def _is_name_like(value: str, entity: str) -> bool:
     """Refuses what the name model sometimes takes for a name: single letters, identifiers, links, numbers."""
     letters = sum(c.isalpha() for c in value)
-    if letters < 2 or value.casefold() in _NO_NAMES or regex.search(r"[_@#<>={}\\]|://|\w\.\w{2,}\.\w", value):
+    if (
+        letters < 2
+        or all(word in NO_NAMES for word in value.casefold().split())
+        or regex.search(r"[_@#<>={}\\]|://|\w\.\w{2,}\.\w", value)
+    ):
         return False
     if entity == "PERSON":
-        return not any(c.isdigit() for c in value)
+        # Hiragana is grammar, not a name.
+        return not any(c.isdigit() for c in value) and not regex.search(r"\p{Hiragana}", value)
+    if all(word in DEMONYMS for word in value.casefold().split()):
+        return False
     return letters * 3 >= len(value) or " " in value
 
 
+def _is_ordinary(finding: Finding, text: str, lexicon: Lexicon) -> bool:
+    """Whether a stretch in lower case is no name: it stands where a verb does, or holds nothing but other words.
+
+    A word that no list knows stays a name: in chats people write theirs in lower case.
+    """
+    words = text[finding.start : finding.end].split()
+    before = text[max(0, finding.start - 40) : finding.start]
+    if _BEFORE_VERB.search(before) or any(word in NO_NAMES for word in words):
+        return True
+    if finding.type != "PERSON":
+        return False
+    is_known_word = all(lexicon.bits(word) & (MOSTLY_LOWER | SEEN_LOWER) for word in words)
+    return words[0] in _DETERMINERS or (is_known_word and not _BEFORE_NAME.search(before))
+
+
 def is_everyday(value: str, lexicon: Lexicon) -> bool:
-    """Whether a stretch is written in lower case and made of everyday words only: no name by itself."""
+    """Whether a stretch is no name by itself: everyday words in lower case, or one word that neither case nor list speaks for."""
     words = value.split()
-    return value.islower() and all(lexicon.bits(word) & MOSTLY_LOWER for word in words)
+    bits = [lexicon.bits(word) for word in words]
+    if value.islower():
+        return all(b & MOSTLY_LOWER for b in bits)
+    return len(words) == 1 and len(value) > _LONGEST_ABBREVIATION and value.isupper() and not bits[0] & NAME_BITS
+
+
+def as_person(finding: Finding, text: str, lexicon: Lexicon) -> Finding | None:
+    """A model's organisation as a person where the list knows its one word as a first name and nothing else; None if it is none."""
+    value = text[finding.start : finding.end]
+    if " " in value or not value.istitle() or lexicon.bits(value) & ~LAST_NAME != FIRST_NAME:
+        return None
+    return replace(finding, type="PERSON")
 
 
 def clean(finding: Finding, text: str) -> list[Finding]:
@@ -123,11 +187,9 @@ def grow_address(findings: Sequence[Finding], text: str, lexicon: Lexicon) -> li
         if match := _BEFORE_CITY.search(text[max(0, finding.start - 12) : finding.start]):
             current = replace(current, start=finding.start - (match.end() - match.start(1)))
         has_number = any(c.isdigit() for c in text[current.start : current.end])
-        if (
-            has_number
-            and (match := _TOWN_AFTER.match(text[current.end : current.end + 60]))
-            and _is_town(match.group(1), lexicon)
-        ):
+        if has_number:
+            current = _with_rest(current, text, lexicon)
+        elif (match := _CODE_AFTER.match(text[current.end : current.end + 12])) and _starts_line(current.start, text):
             current = replace(current, end=current.end + match.end())
         if match := _AFTER_ADDRESS.match(text[current.end : current.end + 16]):
             is_code = (
@@ -138,6 +200,32 @@ def grow_address(findings: Sequence[Finding], text: str, lexicon: Lexicon) -> li
             current = replace(grown.pop(), end=current.end)
         grown.append(current)
     return grown
+
+
+def _with_rest(address: Finding, text: str, lexicon: Lexicon) -> Finding:
+    """A street address with the house number before it, and the flat, town and region behind it."""
+    start, end = address.start, address.end
+    if match := _NUMBER_BEFORE.search(text[max(0, start - 9) : start]):
+        start -= len(match.group(1))
+    if match := _PLOT_BEFORE.search(text[max(0, start - 9) : start]):
+        start -= len(match.group())
+    for _ in range(_ADDRESS_PARTS):
+        after = text[end : end + 90]
+        match = _UNIT_AFTER.match(after) or _REGION_AFTER.match(after)
+        if match is None:
+            match = _TOWN_AFTER.match(after) or _CODE_TOWN_AFTER.match(after)
+            if match is None or not _is_town(_town(match), lexicon):
+                break
+        end += match.end()
+    return replace(address, start=start, end=end)
+
+
+def _town(match: "regex.Match[str]") -> str:
+    return next(group for group in match.groups() if group)
+
+
+def _starts_line(position: int, text: str) -> bool:
+    return text[max(0, position - 20) : position].rpartition("\n")[2].strip("\t >") == ""
 
 
 def _is_town(value: str, lexicon: Lexicon) -> bool:
@@ -158,17 +246,37 @@ def spread(known: Iterable[tuple[str, str]], text: str, is_name: Callable[[str],
                 wanted.setdefault(surface, entity)
         elif len(surface) >= 6:
             wanted.setdefault(surface, entity)
-    if not wanted:
-        return []
-    # Long numbers and keys are themselves wherever they stand, glued to a word or not; a name must be a word.
-    patterns = [
-        regex.escape(surface)
-        if wanted[surface] not in {"PERSON", "LOCATION"} and len(surface) >= 8
-        else rf"(?<!\w){regex.escape(surface)}(?!\w)"
-        for surface in sorted(wanted, key=len, reverse=True)
-    ]
-    found = regex.finditer("|".join(patterns), text)
-    return [Finding(m.start(), m.end(), wanted[m.group()], 0.6) for m in found]
+    return list(_occurrences(wanted, text))
+
+
+def _occurrences(wanted: Mapping[str, str], text: str) -> Iterator[Finding]:
+    """Where the wanted surfaces stand, leftmost and longest first. Linear in the text, however many surfaces there are."""
+    lengths: dict[str, set[int]] = {}
+    for surface in wanted:
+        if _KEY_CHARS <= len(surface) <= _LONGEST_SPREAD:
+            lengths.setdefault(surface[:_KEY_CHARS], set()).add(len(surface))
+    ordered = {key: sorted(found, reverse=True) for key, found in lengths.items()}
+    position = 0
+    while ordered and position < len(text):
+        for length in ordered.get(text[position : position + _KEY_CHARS], ()):
+            # At the end of the text the slice is shorter than asked for, and may be another wanted surface.
+            entity = wanted.get(text[position : position + length]) if position + length <= len(text) else None
+            if entity is not None and _stands_alone(entity, text, position, position + length):
+                yield Finding(position, position + length, entity, _SPREAD_SCORE, is_model=True)  # weaker than any rule
+                position += length - 1
+                break
+        position += 1
+
+
+def _stands_alone(entity: str, text: str, start: int, end: int) -> bool:
+    """Long numbers and keys are themselves wherever they stand, glued to a word or not; a name must be a word."""
+    if entity not in {"PERSON", "LOCATION"} and end - start >= _UNMISTAKABLE:
+        return True
+    return not (start > 0 and _is_word(text[start - 1])) and not (end < len(text) and _is_word(text[end]))
+
+
+def _is_word(char: str) -> bool:
+    return char.isalnum() or char == "_"
 
 
 def resolve(findings: Iterable[Finding]) -> list[Finding]:
@@ -184,6 +292,6 @@ def resolve(findings: Iterable[Finding]) -> list[Finding]:
         end = max(end, finding.end)
     spans = []
     for group in joined:
-        best = max(group, key=lambda f: (STRENGTH[f.type], not f.is_model, f.score, f.end - f.start))
+        best = max(group, key=lambda f: (STRENGTH[f.type], f.score, not f.is_model, f.end - f.start))
         spans.append(Finding(min(f.start for f in group), max(f.end for f in group), best.type, best.score))
     return spans

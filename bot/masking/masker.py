@@ -8,15 +8,13 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final
-
-import regex
+from typing import Any, Final, Protocol
 
 from bot.masking.arbitration import Finding, clean, grow_address, is_everyday, resolve, spread
 from bot.masking.imports import blocked_heavy_imports, keep_tldextract_offline
 from bot.masking.lexicon import FILE_NAME, load_lexicon
 from bot.masking.normalize import Normalized, normalize
-from bot.masking.placeholders import ENTITY_TYPES, LITERAL, PLACEHOLDER, TOLERANT, Masked, MaskingError, PlaceholderMap, Span
+from bot.masking.placeholders import LITERAL, LOOKALIKE, PLACEHOLDER, TOLERANT, Masked, MaskingError, PlaceholderMap, Span
 from bot.masking.recognizers import build_rules
 from bot.masking.settings import MaskingSettings
 from bot.masking.tripwires import residual
@@ -24,12 +22,18 @@ from db.types import MaskedText
 
 SHIPPED_MODEL: Final = Path(__file__).with_name("model")
 _OVERLAP_CHARS: Final = 200
-_TYPES: Final = "|".join(ENTITY_TYPES).replace("_", r"[\s\\]{0,2}[_ \-]\s?")
-# Anything a reader or a lenient parser could take for a placeholder: any bracket, any case, braces, no number needed in angle brackets.
-_LITERAL: Final = regex.compile(
-    rf"\$?(?:[<\[{{(«‹〈⟨＜]\s{{0,3}}){{1,3}}[\\/]?(?:{_TYPES})\s?[\\]?[_ \-#:]\s?\d{{1,9}}(?:\s{{0,3}}[>\]}})»›〉⟩＞]){{0,3}}",
-    regex.IGNORECASE,
-)
+
+
+class TextMasker(Protocol):
+    """What callers need of a masker, wherever it works: in this process (`Masker`) or in others (`MaskerPool`)."""
+
+    def mask(self, text: str, mapping: PlaceholderMap | None = None) -> Masked:
+        """`text` with every entity replaced. Blocks. Raises MaskingError; `mapping` is then unchanged."""
+        ...
+
+    async def mask_async(self, text: str, mapping: PlaceholderMap | None = None) -> Masked:
+        """`mask` without blocking the event loop."""
+        ...
 
 
 class Masker:
@@ -43,7 +47,7 @@ class Masker:
         model_dir = settings.model_dir or SHIPPED_MODEL
         try:
             self._lexicon = load_lexicon(model_dir / FILE_NAME)
-            self._analyzer = self._load_analyzer(model_dir)
+            self._analyzer = self._load_analyzer()
         except (OSError, ValueError) as error:
             raise MaskingError(
                 f"cannot load the name model from {model_dir}: {error}. Leave model_dir unset to use the shipped one"
@@ -51,12 +55,15 @@ class Masker:
         # The first text pays for libphonenumber's region tables; better now than within somebody's time limit.
         self._analyzer.find("Call +1 202 555 0143 or 020 7946 0958 from 10.0.0.1.", 60.0)
 
-    def _load_analyzer(self, model_dir: Path) -> Any:
+    def _load_analyzer(self) -> Any:
         with blocked_heavy_imports():
             from bot.masking.analysis import Analyzer
-            from bot.masking.pipeline import load_pipeline
+            from bot.masking.models import load_models
         keep_tldextract_offline()
-        return Analyzer(load_pipeline(model_dir), build_rules(self._lexicon), phone_regions=self._settings.phone_regions)
+        rules = build_rules(self._lexicon, self._settings.is_masked)
+        return Analyzer(
+            load_models(self._settings, SHIPPED_MODEL), rules, phone_regions=self._settings.phone_regions, lexicon=self._lexicon
+        )
 
     def mask(self, text: str, mapping: PlaceholderMap | None = None) -> Masked:
         """`text` with every entity replaced; `mapping` gives and keeps the ticket's numbers. Blocks: CPU bound.
@@ -112,7 +119,7 @@ class Masker:
         return Masked(MaskedText(masked), spans, tuple(surfaces))
 
     def _spans(self, text: str, plain: Normalized, mapping: PlaceholderMap) -> tuple[Span, ...]:
-        findings = [Finding(m.start(), m.end(), LITERAL, 1.0) for m in _LITERAL.finditer(plain.text)]
+        findings = [Finding(m.start(), m.end(), LITERAL, 1.0) for m in LOOKALIKE.finditer(plain.text)]
         for start, chunk in _chunks(plain.text, self._settings.chunk_chars):
             found = self._analyzer.find(chunk, self._settings.chunk_timeout_ms / 1000)
             findings += [Finding(f.start + start, f.end + start, f.type, f.score, f.is_model) for f in found]
@@ -122,11 +129,13 @@ class Masker:
         known = [(f.type, plain.text[f.start : f.end]) for f in findings if f.type != LITERAL]
         known += [(entity, surface) for (entity, _), (_, surface) in mapping.entries.items() if entity != LITERAL]
         again = [f for f in spread(known, plain.text, self._lexicon.is_name) if self._is_wanted(f, plain.text)]
+        if dropped := self._settings.first_dropped(finding.type for finding in findings + again):
+            raise MaskingError(f"the text holds {dropped}, and the settings say to drop such tickets: it is withheld")
         original = [Finding(m.start(), m.end(), LITERAL, 1.0) for m in TOLERANT.finditer(text)]
         for finding in findings + again:
             if finding.end > finding.start:
                 start, end = plain.original(finding.start, finding.end)
-                original.append(Finding(start, end, finding.type, finding.score))
+                original.append(Finding(start, end, finding.type, finding.score, finding.is_model))
         return tuple(Span(f.start, f.end, f.type, f.score) for f in resolve(original))
 
     def _is_wanted(self, finding: Finding, text: str) -> bool:
@@ -135,7 +144,7 @@ class Masker:
             value = " ".join(text[finding.start : finding.end].casefold().split())
             if finding.score < self._settings.min_score or value in self._allowed:
                 return False
-            if finding.is_model and is_everyday(value, self._lexicon) and value == text[finding.start : finding.end]:
+            if finding.is_model and is_everyday(text[finding.start : finding.end], self._lexicon):
                 return False
         return self._settings.is_masked(finding.type)
 

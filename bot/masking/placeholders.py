@@ -34,9 +34,17 @@ ENTITY_TYPES: Final = (
     "PHONE_NUMBER",
     "LOCATION",
     "PERSON",
+    "CUSTOMER_NUMBER",
+    "INVOICE_NUMBER",
+    "ORDER_NUMBER",
+    "TICKET_NUMBER",
+    "HEALTH",
     LITERAL,
 )
 """Every type a placeholder can have; where two findings overlap, the earlier type wins."""
+
+KEPT_BY_DEFAULT: Final = frozenset({"CUSTOMER_NUMBER", "INVOICE_NUMBER", "ORDER_NUMBER", "TICKET_NUMBER", "HEALTH"})
+"""Types that are left in the text unless the settings say otherwise: support work needs its own numbers."""
 
 PLACEHOLDER: Final = re.compile(rf"<({'|'.join(ENTITY_TYPES)})_([1-9]\d{{0,5}})>")
 """The one form the masker writes."""
@@ -51,9 +59,21 @@ TOLERANT: Final = re.compile(
 )
 """The forms in which a model may give a placeholder back."""
 
+_LOOSE: Final = "|".join(t for t in ENTITY_TYPES if t not in KEPT_BY_DEFAULT).replace("_", r"[\s\\]{0,2}[_ \-]\s?")
+# "(order number 12)" is how people write; of these types only the form with an underscore imitates a placeholder.
+_STRICT: Final = "|".join(sorted(KEPT_BY_DEFAULT)).replace("_", r"\\?_")
+LOOKALIKE: Final = re.compile(
+    r"\$?(?:[<\[{(«‹〈⟨＜]\s{0,3}){1,3}[\\/]?(?:"
+    rf"(?:{_LOOSE})\s?[\\]?[_ \-#:]\s?|(?:{_STRICT})\\?_)\d{{1,9}}(?:\s{{0,3}}[>\]}})»›〉⟩＞]){{0,3}}",
+    re.IGNORECASE,
+)
+"""Anything a reader or a lenient parser could take for a placeholder: any bracket, any case, braces, no closing bracket needed."""
+
 _DIGITS_ONLY: Final = frozenset({"PHONE_NUMBER", "CREDIT_CARD", "CVV", "BANK_ACCOUNT", "US_SSN"})
-_COMPACT: Final = frozenset({"IBAN_CODE", "NATIONAL_ID", "PASSPORT", "DRIVER_LICENSE", "MAC_ADDRESS"})
-_FOLDED: Final = frozenset({"PERSON", "LOCATION", "EMAIL_ADDRESS", "USERNAME", "DATE_OF_BIRTH"})
+_COMPACT: Final = frozenset(
+    {"IBAN_CODE", "NATIONAL_ID", "PASSPORT", "DRIVER_LICENSE", "MAC_ADDRESS"} | KEPT_BY_DEFAULT - {"HEALTH"}
+)
+_FOLDED: Final = frozenset({"PERSON", "LOCATION", "EMAIL_ADDRESS", "USERNAME", "DATE_OF_BIRTH", "HEALTH"})
 
 
 class MaskingError(Exception):

@@ -29,6 +29,11 @@ _NOUNS: Final = {
     "MAC_ADDRESS": "MAC address",
     "USERNAME": "user name",
     "PHONE_NUMBER": "phone number",
+    "CUSTOMER_NUMBER": "customer number",
+    "INVOICE_NUMBER": "invoice number",
+    "ORDER_NUMBER": "order number",
+    "TICKET_NUMBER": "ticket number",
+    "HEALTH": "health detail",
     LITERAL: "text",
 }
 _ENDING_SHOWN: Final = frozenset({"CREDIT_CARD", "IBAN_CODE", "BANK_ACCOUNT"})

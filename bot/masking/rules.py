@@ -17,7 +17,7 @@ _CONTEXT_CHARS: Final = 60
 
 ID_BEFORE: Final = regex.compile(
     r"\b(?:order|ticket|invoice|ref(?:erence)?|case|tracking|parcel|shipment|serial|sku|part|product|item|model|imei|article|"
-    r"booking|"
+    r"booking|ean|gtin|upc|isbn|issn|asin|gs1|barcode|vin|"
     r"incident|request|quote|po|rma|asset|build|version|revision|commit|job|batch|transaction|receipt|confirmation|customer|"
     r"member|"
     r"subscription|licen[cs]e|bug|issue|error|event|message|task|process|thread|session|timestamp|epoch)s?"
@@ -29,7 +29,7 @@ ID_BEFORE: Final = regex.compile(
 
 @dataclass(frozen=True)
 class Rule:
-    """One pattern. `needs` are lower-case substrings of which the text must contain one: a cheap way to skip the pattern."""
+    """One pattern. Cheap ways to skip it: the text must contain one of `needs` (lower-case substrings) and match `gate` somewhere."""
 
     entity: str
     pattern: str
@@ -37,11 +37,16 @@ class Rule:
     needs: tuple[str, ...] = ()
     refine: Refine | None = None
     ignore_case: bool = True
+    gate: str = ""
     compiled: "regex.Pattern[str]" = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         flags = regex.MULTILINE | regex.VERSION1 | (regex.IGNORECASE if self.ignore_case else 0)
         object.__setattr__(self, "compiled", regex.compile(self.pattern, flags))
+
+    @cached_property
+    def _gate(self) -> "regex.Pattern[str] | None":
+        return regex.compile(self.gate, regex.IGNORECASE) if self.gate else None
 
     @cached_property
     def _group(self) -> str | int:
@@ -50,6 +55,8 @@ class Rule:
     def find(self, text: str, lowered: str, timeout_s: float) -> Iterator[tuple[int, int]]:
         """Offsets of the entities in `text`. Raises TimeoutError when the pattern takes longer than `timeout_s`."""
         if self.needs and not any(need in lowered for need in self.needs):
+            return
+        if self._gate is not None and not self._gate.search(text, timeout=timeout_s):
             return
         for match in self.compiled.finditer(text, timeout=timeout_s):
             for start, end in match.spans(self._group):

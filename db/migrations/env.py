@@ -2,6 +2,7 @@
 
 from alembic import context
 
+import db.privacy_tables  # noqa: F401  its table belongs to the metadata
 from db.tables import Row
 
 

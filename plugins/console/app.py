@@ -15,6 +15,7 @@ from plugins.console.forms import FormError, read_form
 from plugins.console.guard import ACTOR_COOKIE, SESSION_COOKIE, AccessError, Guard, clean_actor, encode_actor, set_cookie
 from plugins.console.inbox import InboxPages
 from plugins.console.pages import Pages, get_base, load_static
+from plugins.console.privacy import PrivacyPages
 from plugins.console.review import ReviewPages
 from plugins.console.routing import build_route_class
 from plugins.console.settings import ConsoleSettings
@@ -32,7 +33,7 @@ class ConsolePlugin:
         self._pages = Pages(bot, settings, self._guard)
         self._static = load_static()
         self._router = APIRouter(route_class=build_route_class(self._guard, self._pages), include_in_schema=False)
-        for pages in (InboxPages, TicketPages, ReviewPages, AdapterPages, TrainingPages):
+        for pages in (InboxPages, TicketPages, ReviewPages, AdapterPages, TrainingPages, PrivacyPages):
             pages(bot, self._pages, self._guard).add_to(self._router)
         self._add_own_routes()
 

@@ -42,6 +42,10 @@ FLASHES = {
     "dismissed": "Dismissed. The examples stay as they are.",
     "paused": "Suggestions are paused.",
     "resumed": "Suggestions are on again.",
+    "correction": "Thank you. It takes effect once somebody has reviewed it, on the privacy page.",
+    "correction-approved": "Approved, and in force. Stored texts are masked anew in the background.",
+    "correction-rejected": "Rejected. Its words were deleted.",
+    "erased": "Erased. The audit log says what was taken away, not whose it was.",
     "actor": "Your name is saved in this browser.",
 }
 

@@ -63,6 +63,7 @@ class TicketPages:
             labels=label_set.labels,
             alternatives=_get_alternatives(card, detail.decided_label),
             notice=_find_notice(detail),
+            entity_types=self._bot.privacy.get_entity_types(),
         )
 
     async def decide(self, request: Request, ticket_id: int) -> Response:

@@ -9,6 +9,8 @@ from datetime import datetime
 from bot.plugin_api import (
     BASE,
     AdapterStatus,
+    CorrectionKind,
+    CorrectionStatus,
     FeedbackKind,
     ReviewKind,
     ReviewStatus,
@@ -54,6 +56,22 @@ REVIEW_STATES: Mapping[ReviewStatus, tuple[str, str]] = {
     ReviewStatus.OPEN: ("Open", "info"),
     ReviewStatus.RESOLVED: ("Settled", "good"),
     ReviewStatus.DISMISSED: ("Dismissed", "plain"),
+}
+CORRECTION_KINDS: Mapping[CorrectionKind, str] = {
+    CorrectionKind.MASK: "Should have been masked",
+    CorrectionKind.KEEP: "Is not personal",
+}
+CORRECTION_STATES: Mapping[CorrectionStatus, tuple[str, str]] = {
+    CorrectionStatus.OPEN: ("Open", "info"),
+    CorrectionStatus.APPROVED: ("Approved", "good"),
+    CorrectionStatus.REJECTED: ("Rejected", "plain"),
+}
+FOUND_BY: Mapping[str, str] = {
+    "vault": "a value in the vault",
+    "text": "a text that is not masked",
+    "customer": "the customer of an import",
+    "reference": "its id",
+    "asked": "its number or id",
 }
 RUNNING = frozenset({RunStatus.QUEUED, RunStatus.PREPARING, RunStatus.TRAINING, RunStatus.EVALUATING})
 DECISIONS: Mapping[FeedbackKind, str] = {

@@ -5,7 +5,7 @@ import pytest
 from bot.cli.main import describe_unknown
 from bot.cli.output import console, open_replacing, print_table
 from bot.cli.serve import bind
-from bot.cli.tickets import mask_file, read_text
+from bot.cli.tickets import read_text
 from bot.demo import folder
 from bot.demo.folder import build_demo_environment
 from bot.errors import UserError
@@ -80,14 +80,6 @@ def test_a_compressed_file_that_is_not_whole_is_one_sentence(tmp_path, content):
     (tmp_path / "t.jsonl.gz").write_bytes(content)
     with pytest.raises(UserError, match="not a whole gzip file"):
         list(read_jsonl(tmp_path / "t.jsonl.gz"))
-
-
-def test_masking_a_file_into_itself_is_refused_and_leaves_it_as_it_was(tmp_path):
-    file = tmp_path / "t.jsonl"
-    file.write_text('{"id": 1, "text": "a"}\n')
-    with pytest.raises(UserError, match="read and written at once"):
-        mask_file(None, file, tmp_path / "." / "t.jsonl")
-    assert file.read_text() == '{"id": 1, "text": "a"}\n'
 
 
 def test_a_file_is_replaced_only_when_all_is_written(tmp_path):

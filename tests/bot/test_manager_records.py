@@ -10,6 +10,7 @@ from bot.manager import ManagerService
 from bot.plugin_api import ConflictError
 from bot.settings import Settings
 from db.queries import examples, lineage
+from db.queries.audit import list_audit
 from db.session import transaction
 from db.types import AdapterStatus, MaskedText, ModelKind, Split, TaskKind
 from tests.support.db_rows import CLASSIFICATION, add_adapter, add_run, add_ticket
@@ -41,7 +42,12 @@ class FakeCore:
         self.engines = {
             task: SimpleNamespace(base_digest="b" * 64, get_active=lambda _: "base", kind=ModelKind.ENCODER) for task in TaskKind
         }
+        self.masker = self
         self._db_engine = db_engine
+
+    async def mask_async(self, text):
+        """Mask one name, as the masker would."""
+        return SimpleNamespace(text=text.replace("Maria", "<PERSON_1>"))
 
     async def in_db(self, work):
         with transaction(self._db_engine) as session:
@@ -88,3 +94,10 @@ async def test_the_first_of_two_approvals_swaps_nothing_and_the_second_one_does(
 async def test_a_ticket_is_traced_to_the_adapter_that_learned_from_it(manager, ticket_id):
     (trace,) = await manager.trace_ticket(ticket_id)
     assert (trace.adapter_digest, trace.split) == (DIGEST, Split.TRAIN)
+
+
+async def test_the_reason_of_a_promotion_is_masked_before_it_is_stored(manager, ticket_id):
+    info = await manager.promote(DIGEST, actor="ana", reason="Maria asked")
+    assert "Maria" not in info.reason
+    with transaction(manager._core._db_engine) as session:
+        assert not any("Maria" in str(row.detail) for row in list_audit(session))

@@ -7,38 +7,21 @@ from typing import Final
 
 import regex
 
+from bot.masking.recognizers.address_words import CAP_SUFFIX, GERMANIC, ROMANCE, SLAVIC, SUFFIX
 from bot.masking.rules import Rule
 
 _WORD: Final = r"[^\W\d_][\w'.\-]{0,24}"
 _CAP: Final = r"(?:[A-ZÀ-ÞŁŚŻŠČŽ][\w'.\-]{0,24}|\d{1,3}(?:st|nd|rd|th))"
-_SUFFIX: Final = (
-    r"(?:street|st|avenue|ave|av|road|rd|boulevard|blvd|lane|ln|drive|dr|terrace|ter|square|sq|highway|hwy|parkway|pkwy|"
-    r"circle|cir|crescent|cres|"
-    r"gardens|gdns|grove|mews|alley|trail|trl|turnpike|expressway|esplanade|promenade|quay|wharf)"
-)
-_CAP_SUFFIX: Final = (
-    r"(?:Court|Ct|Way|Place|Pl|Close|Row|Walk|Loop|Plaza|Hill|Rise|View|Green|Park|Bridge|Crossing|Crossroad|Point|Ridge|Run|"
-    r"Path|Pike|Station|Track|"
-    r"Mall|Manor|Meadows?|Mill|Mount|Pass|Passage|Port|Shore|Spring|Springs|Spur|Summit|Valley|Vista|Village|Estates?|"
-    r"Extension|Ext|Fields?|Ford|Forest|"
-    r"Forge|Fork|Glen|Harbor|Heights|Hollow|Island|Isle|Junction|Key|Knoll|Lake|Landing|Burgs?|Bypass|Camp|Canyon|Cape|"
-    r"Causeway|Center|Centers|Cliffs?|"
-    r"Club|Common|Corner|Corners|Course|Courts|Cove|Creek|Crest|Curve|Dale|Dam|Divide|Drives|Falls|Ferry|Flats?|Freeway|"
-    r"Gateway|Groves|Haven|Inlet|"
-    r"Keys|Land|Light|Lights|Locks|Lodge|Motorway|Neck|Orchard|Oval|Overpass|Parks|Parkways|Pine|Pines|Plain|Plains|Prairie|"
-    r"Radial|Ramp|Ranch|Rapid|"
-    r"Rest|River|Roads|Route|Rue|Shoal|Shores|Skyway|Stravenue|Stream|Streets|Throughway|Trace|Trafficway|Tunnel|Underpass|"
-    r"Union|Viaduct|Ville|Walks|"
-    r"Wall|Ways|Well|Wells|Woods?|Junctions|Mountains?|Harbors|Knolls|Forges|Forks|Fords|Forests|Glens|Greens|Hills|Islands|"
-    r"Lakes|Loaf|Manors|Mills|Mission|Ports|Ridges|"
-    r"Rivers|Shoals|Spurs|Squares|Streams|Trails|Unions|Valleys|Views|Villages|Reach|Retreat|Edge|Nagar|Marg|Chowk|Colony|"
-    r"Layout|Sector)"
-)
+_SIDE: Final = r"(?:Dto|Dir|Esq|Dcha|Izq|Izda|Frt)"  # which flat of a floor, in Portugal and Spain
 _UNIT: Final = (
     r"(?:,?[ \n]{1,2}(?:apt|apartment|suite|ste|unit|flat|floor|fl|room|rm|building|bldg|no|#)\b?\.?[ ]?\#?[\w\-]{1,6})"
 )
 _PRE_UNIT: Final = r"(?:(?:flat|apt\.?|apartment|unit|suite|studio)[ ]\#?\d{1,4}[a-z]?,?[ \n])?"
-_CITY: Final = r"[A-ZÀ-ÞŁŚŻŠČŽ][\w'.\-]{1,24}(?:[ \-][A-ZÀ-Þ][\w'.\-]{1,24}){0,2}"
+_CITY: Final = (
+    r"[A-ZÀ-ÞŁŚŻŠČŽ][\w'.\-]{1,24}(?:[ \-][A-ZÀ-Þ][\w'.\-]{1,24}){0,2}"
+    r"(?:[ ](?:im Breisgau|a(?:m|\.)[ ]?(?:Main|Rhein|Neckar|See|Inn|Lech|M\.)|an der [A-Z]\w{2,12}|ob der [A-Z]\w{2,12}|vor der Höhe|"
+    r"de (?:la )?[A-Z]\w{2,20}|del [A-Z]\w{2,20}))?"
+)
 _US_TAIL: Final = rf"(?:,?[ \n]{{1,2}}{_CITY})?,?[ \n]{{1,2}}[A-Z]{{2}},?[ \n]{{1,2}}\d{{5}}(?:-\d{{4}})?"
 _UK_CODE: Final = r"(?:GIR ?0AA|[A-PR-UWYZ][A-HK-Y]?\d[A-Z\d]? ?\d[ABD-HJLNP-UW-Z]{2})"
 _MEASURES: Final = regex.compile(
@@ -98,27 +81,30 @@ def _no_app(value: str, _before: str, _after: str) -> tuple[int, int] | None:
     return None if value.casefold() in {"the", "teams", "slack", "zoom", "jira", "zendesk"} else (0, len(value))
 
 
-_GERMANIC: Final = (
-    r"(?:stra(?:ß|ss)e|str\.|weg|platz|allee|gasse|ring|damm|ufer|chaussee|"
-    r"straat|laan|plein|gracht|kade|dijk|singel|steeg|baan|dreef|pad|hof|"
-    r"allé|stræde|torget|stigen|gatan|vägen|veien|vegen|gade|vej|gata|katu|tie|kuja|gränd)"
+def _military(value: str, _before: str, _after: str) -> tuple[int, int] | None:
+    """A unit or a ship alone is no address; with a box or an APO code it is."""
+    return (0, len(value)) if regex.search(r"\b(?:Box|[AFD]PO)\b", value, regex.IGNORECASE) else None
+
+
+_PERIODS: Final = regex.compile(
+    r"januar|februar|märz|april|mai|juni|juli|august|september|oktober|november|dezember|january|february|march|may|june|july|october|december|"
+    r"anhang|kapitel|abschnitt|schritt|bereich|version|windows|office|raum|punkt|seite|zeile|tabelle|ticket|fall|jahr|quartal|monat|durchschnitt",
+    regex.IGNORECASE,
 )
-_ROMANCE: Final = (
-    r"(?:Calle|C/|C\.|Cl\.|Avenida|Av\.|Avda\.?|Paseo|P[ºo]\.|Plaza|Pza\.|Pl\.|Ronda|Camino|Carretera|Cuesta|Glorieta|Pasaje|"
-    r"Vial|Urbanización|Callejón|Rambla|"
-    r"Privada|Prolongación|Circuito|Boulevard|Calzada|Carrera|Via|Viale|Piazza|Piazzetta|Corso|Largo|Vicolo|Strada|Stretto|"
-    r"Borgo|Contrada|Rotonda|Incrocio|Canale|"
-    r"Rua|R\.|Travessa|Trav\.|Praça|Estrada|Alameda|Jalan|Jl\.|Jln|Gang|Gg\.|Strada|Str\.|Aleea|Bulevardul|Intrarea|Calea)"
-)
-_SLAVIC: Final = r"(?:ul\.|ulica|al\.|aleja|pl\.|plac|os\.|ulice|nám\.|náměstí|námestie|trg|cesta|Ulica|Trg)"
+
+
+def _not_a_date_or_count(value: str, _before: str, _after: str) -> tuple[int, int] | None:
+    """ "Im Mai 2" and "Im Anhang 3" are no streets."""
+    return None if _PERIODS.search(value) else (0, len(value))
+
 
 RULES: Final = (
     # 12 Main Street, Apt 4, Springfield, IL 62704
     Rule(
         "LOCATION",
         rf"(?<![\w#.])"
-        rf"(?P<pii>(?i:{_PRE_UNIT})\d{{1,6}}[A-Za-z]?(?:[-/]\d{{1,4}})?,?[ \n](?:{_CAP}[ ]){{1,4}}(?:(?i:{_SUFFIX})|"
-        rf"{_CAP_SUFFIX})\b\.?(?:[ ][NSEW]{{1,2}}\b)?(?i:{_UNIT}){{0,2}}(?:{_US_TAIL})?)",
+        rf"(?P<pii>(?i:{_PRE_UNIT})\d{{1,6}}[A-Za-z]?(?:[-/]\d{{1,4}})?,?[ \n](?:{_CAP}[ ]){{1,4}}(?:(?i:{SUFFIX})|"
+        rf"{CAP_SUFFIX})\b\.?(?:[ ][NSEW]{{1,2}}\b)?(?i:{_UNIT}){{0,2}}(?:{_US_TAIL})?)",
         0.85,
         refine=_not_a_measure,
         ignore_case=False,
@@ -126,33 +112,61 @@ RULES: Final = (
     Rule(
         "LOCATION",
         rf"(?<![\w#.])"
-        rf"(?P<pii>{_PRE_UNIT}\d{{1,6}}[a-z]?,?[ ](?:{_WORD}[ ]){{1,3}}?{_SUFFIX}\b\.?{_UNIT}{{0,2}}(?:{_US_TAIL})?)(?!\w)",
+        rf"(?P<pii>{_PRE_UNIT}\d{{1,6}}[a-z]?,?[ ](?:{_WORD}[ ]){{1,3}}?{SUFFIX}\b\.?{_UNIT}{{0,2}}(?:{_US_TAIL})?)(?!\w)",
         0.7,
-        (" st", " ave", " av", " r", " b", " l", " dr", " te", " s", " h", " p", " c", " g", " m", " a", " t", " e", " q", " w"),
-        _not_a_measure,
+        refine=_not_a_measure,
+        gate=rf"[ ]{SUFFIX}\b",
     ),
     Rule(
         "LOCATION",
         rf"(?<!\w)(?P<pii>(?i:flat|apt\.?|apartment|unit|suite|"
-        rf"studio)[ ]\#?\d{{1,4}}[A-Za-z]?,?[ \n](?:\d{{1,5}}[A-Za-z]?[ ])?(?:{_CAP}[ ]){{1,3}}(?:(?i:{_SUFFIX})|"
-        rf"{_CAP_SUFFIX})\b\.?)",
+        rf"studio)[ ]\#?\d{{1,4}}[A-Za-z]?,?[ \n](?:\d{{1,5}}[A-Za-z]?[ ])?(?:{_CAP}[ ]){{1,3}}(?:(?i:{SUFFIX})|"
+        rf"{CAP_SUFFIX})\b\.?)",
         0.85,
         ignore_case=False,
     ),
     # Lange Straße 12, 10115 Berlin; Kerkstraat 5; Storgatan 7
     Rule(
         "LOCATION",
-        rf"(?<!\w)(?P<pii>(?:{_CAP}[ ]){{0,2}}[A-ZÄÖÜÅØÆ][\w.\-]{{0,30}}?(?i:{_GERMANIC})"
+        rf"(?<!\w)(?P<pii>(?:{_CAP}[ ]){{0,2}}[A-ZÄÖÜÅØÆ][\w.\-]{{0,30}}?(?i:{GERMANIC})"
         rf"[ ]{{1,2}}\d{{1,4}}[ ]?(?:[a-zA-Z]\b)?(?:[-/]\d{{1,4}})?(?:,?[ \n]{{1,2}}(?:[A-Z]{{1,2}}-)?\d{{4,5}}(?: [A-Z]{{2}}\b)?[ ]{_CITY})?)(?!\w)",
         0.85,
         ignore_case=False,
+        gate=rf"{GERMANIC}[ ]{{1,2}}\d",
     ),
     Rule(
         "LOCATION",
-        rf"(?<!\w)(?P<pii>{_CAP}(?:[ -]{_CAP}){{0,2}}[ -](?i:{_GERMANIC})"
+        rf"(?<!\w)(?P<pii>{_CAP}(?:[ -]{_CAP}){{0,2}}[ -](?i:{GERMANIC})"
         rf"[ ]\d{{1,4}}[ ]?(?:[a-zA-Z]\b)?(?:,?[ \n]{{1,2}}\d{{4,5}}(?: [A-Z]{{2}}\b)?[ ]{_CITY})?)(?!\w)",
         0.85,
         ignore_case=False,
+        gate=rf"{GERMANIC}[ ]{{1,2}}\d",
+    ),
+    # Am Stadtpark 7a; An der Alten Mühle 3; Auf dem Berg 12
+    Rule(
+        "LOCATION",
+        rf"(?<!\w)(?P<pii>(?:Am|An der|An den|Auf der|Auf dem|Auf den|Im|In der|In den|Zum|Zur|Unter den|Unter der|Hinter der|"
+        rf"Bei der|Beim|Vor dem)[ ]"
+        rf"(?:{_CAP}[ -]){{0,2}}{_CAP}[ ]\d{{1,3}}[ ]?(?:[a-z]\b)?(?:,?[ \n]{{1,2}}(?:[A-Z]{{1,2}}-)?\d{{4,5}}[ ]{_CITY})?)(?![\w.:%])",
+        0.8,
+        ignore_case=False,
+        refine=_not_a_date_or_count,
+    ),
+    # PSC 3294, Box 9168, APO AA 61487; USS Nimitz, FPO AP 96620; Unit 4818 Box 0262
+    Rule(
+        "LOCATION",
+        r"(?<!\w)(?P<pii>(?:PSC|CMR|Unit|USS|USNS|USCGC|USNV|HHC)[ ](?:\d{1,5}|[A-Z][\w'\-]{1,24}(?:[ ][A-Z][\w'\-]{1,24})?)(?:,?[ ]Box[ ]\d{1,5})?"
+        r"(?:[,\s>]{1,8}[AFD]PO,?[ ]A[AEP],?[ ]\d{5}(?:-\d{4})?)?)(?!\w)",
+        0.85,
+        ("apo", "fpo", "dpo", " box"),
+        _military,
+    ),
+    # "Suite 256" alone on a line of an address
+    Rule(
+        "LOCATION",
+        r"^[> \t]{0,12}(?P<pii>(?:apt|apartment|suite|ste|unit|flat)\.?[ ]\#?\d{1,5}[a-z]?)[ \t]{0,3}$",
+        0.7,
+        ("apt", "apartment", "suite", "ste", "unit", "flat"),
     ),
     # 12 bis, rue de la Paix, 75002 Paris
     Rule(
@@ -172,8 +186,9 @@ RULES: Final = (
     # Calle Mayor 5, 28013 Madrid; Via Roma, 12; Rua Augusta 1200
     Rule(
         "LOCATION",
-        rf"(?<!\w)(?P<pii>{_ROMANCE}[ ]?(?:{_WORD}[ ]){{0,4}}{_WORD},?[ ](?:(?i:n[ºo°.]{{0,2}}|no\.|nº|num\.?|"
-        rf"#)[ ]?)?\d{{1,5}}(?:[ ]?[A-Za-z]\b)?(?:,?[ ]\d{{1,2}}[ºª°]\w?)?(?:,?[ ](?i:piso|puerta|planta|piano|appartamento|"
+        rf"(?<!\w)(?P<pii>{ROMANCE}[ ]?(?:{_WORD}[ ]){{0,4}}{_WORD},?[ ](?:(?i:n[ºo°.]{{0,2}}|no\.|nº|num\.?|"
+        rf"#)[ ]?)?\d{{1,5}}(?:[ ]?[A-Za-z]\b)?(?:,?[ ]\d{{1,2}}[ºª°oa][ ]?(?:(?:[A-Za-z]|{_SIDE})\b\.?)?)?"
+        rf"(?:,?[ ](?i:piso|puerta|planta|piano|appartamento|"
         rf"interno|scala|apto\.?|apartamento|bloco|casa|"
         rf"andar)[ ]\w{{1,4}}){{0,2}}[ ]?(?:,?[ \n]{{1,2}}\d{{4,5}}(?:-\d{{3}})?,?[ ]{_CITY})?)(?!\w)",
         0.8,
@@ -183,7 +198,7 @@ RULES: Final = (
     Rule(
         "LOCATION",
         rf"(?<!\w)"
-        rf"(?P<pii>{_SLAVIC}[ ]{_CAP}(?:[ ]{_CAP}){{0,3}}[ ]\d{{1,4}}[a-zA-Z]?(?:[/m. ]{{1,3}}\d{{1,4}})?"
+        rf"(?P<pii>{SLAVIC}[ ]{_CAP}(?:[ ]{_CAP}){{0,3}}[ ]\d{{1,4}}[a-zA-Z]?(?:[/m. ]{{1,4}}\d{{1,4}})?"
         rf"(?:,?[ \n]{{1,2}}\d\d-?\d{{3}}[ ]{_CITY})?)(?!\w)",
         0.85,
         ignore_case=False,
@@ -199,7 +214,7 @@ RULES: Final = (
     Rule(
         "LOCATION",
         r"(?<!\w)(?P<pii>(?:p\.? ?o\.? ?box|post office box|postfach|boîte postale|apartado(?: de correos)?|casella postale|"
-        r"postbus|skrytka pocztowa)[ ]?(?:no\.? |#)?\d{1,6})(?!\w)",
+        r"postbus|skrytka pocztowa)[ ]?(?:no\.? |#)?\d{1,6}(?:[ ]\d{2,3}){0,2})(?!\w)",
         0.85,
         ("box", "postfach", "postale", "apartado", "postbus", "skrytka"),
     ),
@@ -228,7 +243,7 @@ RULES: Final = (
     Rule("LOCATION", rf"(?<![\w\-])(?P<pii>\d{{4}} [A-Z]{{2}}[ ]{_CITY})(?!\w)", 0.7, ignore_case=False),
     Rule(
         "LOCATION",
-        r"\b(?:zip(?: ?code)?|post ?code|postal code|plz|postleitzahl|code postal|código postal|cap)\b(?:[ ]?(?:is|:|=|"
+        r"\b(?:zip(?: ?code)?|post ?code|postal code|plz|postleitzahl|code postal|código postal|cap)\b[\"']?(?:[ ]?(?:is|:|=|"
         r"-)){0,2}[ \"']{0,2}(?P<pii>(?=[A-Z \-]*\d)[A-Z0-9]{2,5}(?:[ \-][A-Z0-9]{2,4})?)(?!\w)",
         0.8,
         ("zip", "post", "plz", "código", "cap"),

@@ -20,12 +20,16 @@ _AT_SIGN: Final = r"(?:\s{0,2}[\[({<]\s?(?:@|at|ät|a|arroba)\s?[\])}>]\s{0,2})"
 _DOT_SIGN: Final = r"(?:\s{0,2}[\[({<]\s?(?:\.|dot|punkt|point|punto)\s?[\])}>]\s{0,2})"
 _WORD_AT: Final = r"(?:[ \t]{1,2}at[ \t]{1,2})"
 _WORD_DOT: Final = r"(?:[ \t]{1,2}(?:dot|punkt|punto)[ \t]{1,2})"
-_WORDY_LOCAL: Final = r"[\w.+-]{1,40}(?:[ \t]{1,2}(?:dot|underscore|dash|hyphen|minus|plus)[ \t]{1,2}[\w+-]{1,30}){0,4}"
+_WORDY_LOCAL: Final = (
+    rf"[\w.+-]{{1,40}}(?:(?:{_DOT_SIGN}|[ \t]{{1,2}}(?:dot|underscore|dash|hyphen|minus|plus)[ \t]{{1,2}})[\w+-]{{1,30}}){{0,4}}"
+)
 _FREEMAIL: Final = (
     r"(?:gmail|googlemail|yahoo|ymail|hotmail|outlook|live|msn|icloud|me|aol|gmx|web|protonmail|proton|mail|fastmail|zoho|"
     r"yandex|t-online|"
     r"btinternet|comcast|verizon|orange|free|libero|qq|163)"
 )
+
+_AT_DOMAIN: Final = rf"[ \t]at[ \t]{{1,2}}[\w-]{{1,40}}(?:\.[\w-]{{1,40}}){{0,3}}\.{_TLD}\b"
 
 _EMAILS: Final = (
     Rule(
@@ -51,6 +55,7 @@ _EMAILS: Final = (
         rf"(?<![\w+])(?P<pii>{_WORDY_LOCAL}{_AT_SIGN}{_LABEL}(?:(?:{_DOT_SIGN}|{_WORD_DOT}|\.){_LABEL}){{1,5}})(?!\w)",
         0.9,
         ("[", "(", "{", "<"),
+        gate=r"[\[({<]\s?(?:@|at|ät|a|arroba)\s?[\])}>]",
     ),
     Rule(
         "EMAIL_ADDRESS",
@@ -58,6 +63,7 @@ _EMAILS: Final = (
         rf"\s{{0,2}}@\s{{0,2}}){_LABEL}(?:\.{_LABEL}){{0,3}}(?:{_DOT_SIGN}{_LABEL}){{1,4}})(?!\w)",
         0.9,
         ("[", "(", "{", "<"),
+        gate=r"[\[({<]\s?(?:\.|dot|punkt|point|punto)\s?[\])}>]",
     ),
     Rule(
         "EMAIL_ADDRESS",
@@ -65,7 +71,29 @@ _EMAILS: Final = (
         0.9,
         (" dot ", " punkt ", " punto "),
     ),
-    Rule("EMAIL_ADDRESS", rf"(?<![\w+])(?P<pii>{_WORDY_LOCAL}{_WORD_AT}{_FREEMAIL}\.{_TLD}(?:\.{_TLD})?)(?!\w)", 0.8, (" at ",)),
+    Rule(
+        "EMAIL_ADDRESS",
+        rf"(?<![\w+])(?P<pii>{_WORDY_LOCAL}{_WORD_AT}{_FREEMAIL}\.{_TLD}(?:\.{_TLD})?)(?!\w)",
+        0.8,
+        (" at ",),
+        gate=_AT_DOMAIN,
+    ),
+    # "ines_ferro at sapo.pt", and any local part after a word for mail
+    Rule(
+        "EMAIL_ADDRESS",
+        rf"(?<![\w+])(?P<pii>[a-z]{{2,30}}[._][a-z][\w.]{{1,30}}{_WORD_AT}(?:{_LABEL}\.){{1,3}}{_TLD})(?!\w)",
+        0.8,
+        (" at ",),
+        gate=_AT_DOMAIN,
+    ),
+    Rule(
+        "EMAIL_ADDRESS",
+        rf"\b(?:e-?mail(?: address)?|mail|write(?: to)?|address)(?: me| us)?(?: is| was|:)?[ ]"
+        rf"(?P<pii>[\w.+-]{{2,40}}{_WORD_AT}(?:{_LABEL}\.){{1,3}}{_TLD})(?!\w)",
+        0.8,
+        (" at ",),
+        gate=_AT_DOMAIN,
+    ),
     Rule(
         "EMAIL_ADDRESS",
         rf"(?<![\w+])(?P<pii>[\w.+-]{{1,40}}(?:_at_|-at-|\.at\.){_LABEL}(?:(?:\.|_dot_|-dot-){_LABEL}){{0,3}}(?:\.|_dot_|"
@@ -94,13 +122,21 @@ _NUMBER: Final = r"(?:\+|00)?[\d(][\d \t().\-/·]{4,22}\d" + _EXTENSION
 _DIGIT_WORD: Final = r"(?:zero|oh|one|two|three|four|five|six|seven|eight|nine|double|triple)"
 
 
-def is_phone(value: str, before: str, after: str) -> bool:
-    """Whether a stretch that libphonenumber takes for a phone number is one here."""
-    if (
-        ID_BEFORE.search(before)
-        or regex.search(r"[\d.,:/-]$|[#$€£_]\s?$|\w-$", before)
-        or regex.match(r"[\d_%]|[-.:/,]\d", after)
-    ):
+_DATE: Final = regex.compile(
+    r"(?:(?:19|20)\d\d([-./ ])(?:0?[1-9]|1[0-2])\1(?:[12]\d|3[01]|0?[1-9])"
+    r"|(?:[12]\d|3[01]|0?[1-9])([-./ ])(?:[12]\d|3[01]|0?[1-9])\2(?:(?:19|20)\d\d|\d\d))(?:[ ,T].*)?"
+)
+
+
+def is_phone(value: str, before: str, after: str, *, is_announced: bool = False) -> bool:
+    """Whether a stretch that libphonenumber takes for a phone number, or that a word announces as one, is one here."""
+    if ID_BEFORE.search(before):
+        return False
+    return not _DATE.fullmatch(value) if is_announced else _looks_like_phone(value, before, after)
+
+
+def _looks_like_phone(value: str, before: str, after: str) -> bool:
+    if regex.search(r"[\d.,/-]\Z|\d:\Z|[#$€£_]\s?\Z|\w-\Z", before) or regex.match(r"[\d_%]|[-.:/,]\d", after):
         return False
     digits = sum(c.isdigit() for c in value)
     if value.startswith("+") or (
@@ -120,25 +156,26 @@ def is_phone(value: str, before: str, after: str) -> bool:
 
 def _phone_after_cue(value: str, _before: str, _after: str) -> tuple[int, int] | None:
     digits = sum(c.isdigit() for c in value)
-    is_date = regex.fullmatch(r"\d{1,4}[-./ ]\d{1,2}[-./ ]\d{1,4}(?:[ ,T].*)?", value)
-    return (0, len(value)) if 6 <= digits <= 16 and not is_date else None
+    return (0, len(value)) if 6 <= digits <= 16 and not _DATE.fullmatch(value) else None
 
 
 _PHONES: Final = (
     Rule(
         "PHONE_NUMBER",
-        rf"(?<![\w.])(?P<pii>{_NUMBER})[ \t]?[-(]?[ ]?(?:office|fax|mobile|cell|home|work|direct|landline|switchboard)\b",
+        rf"(?<![\w.])(?P<pii>{_NUMBER})[ \t]?[-(]?[ ]?(?:office|fax|mobile|cell|home|work|desk|direct|landline|switchboard)\b",
         0.75,
-        ("office", "fax", "mobile", "cell", "home", "work", "direct", "landline", "switchboard"),
+        ("office", "fax", "mobile", "cell", "home", "work", "desk", "direct", "landline", "switchboard"),
         _phone_after_cue,
     ),
     Rule(
         "PHONE_NUMBER",
-        r"\b(?:phone|telephone|tel|mobile|mob|cell|cellphone|call(?: me| us| him| her| back| them)?|answering|reached|"
-        r"ring (?:me|us)|dial|text (?:me|us)|sms(?: to)?|whats\s?app|fax|hotline|landline|handy|"
-        r"telefon|rufnummer|handynummer|téléphone|teléfono|móvil|cellulare|"
-        r"reach (?:me|us))"
-        rf"(?:[ \t]{{0,2}}(?:number|no|nr|num|back|is|was|at|on|under|:|=|#|\.|-|"
+        r"\b(?:phone|telephone|tel|mobile|mob|cell|cellphone|call(?:ing|ed)?(?: me| us| him| her| back| them| this)?|answering|reached|"
+        r"ring (?:me|us)|dial(?:led|ing)?|text (?:me|us)|sms(?: to)?|whats\s?app|viber|telegram|signal|fax|hotline|landline|handy|"
+        r"telefon|telefono|telefone|telefoon|rufnummer|handynummer|téléphone|teléfono|móvil|celular|cellulare|mobil|mobiel|portable|"
+        r"puhelin|komórka|numer telefonu|gsm|cep|電話|携帯|电话|手机|전화|"
+        r"desk|direct(?: line)?|my number|contact (?:number|no)|(?:reach|contact|get) (?:me|us|him|her|them)|"
+        r"appelez[- ](?:moi|nous)|rappelez[- ](?:moi|nous)|ll[aá]m[ea]me|chiama(?:mi|temi)|ruf(?:en sie)? mich|bel me)"
+        rf"(?:[ \t]{{0,2}}(?:number|no|nr|num|back|is|was|at|on|under|au|al|en|unter|op|via|:|=|#|\.|-|"
         rf"\()){{0,4}}[ \t]{{0,3}}(?P<pii>(?<![\d]){_NUMBER})(?![\d])",
         0.75,
         refine=_phone_after_cue,

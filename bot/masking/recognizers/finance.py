@@ -48,8 +48,8 @@ def _card(value: str, before: str, _after: str) -> tuple[int, int] | None:
         return None
     count = len(digits)
     # A card may follow a count or precede an expiry date: it starts and ends where a group of digits does.
-    starts = [i for i in range(count - 12) if i == 0 or positions[i] > positions[i - 1] + 1]
-    for length in (16, 15, 19, 18, 17, 14, 13):
+    starts = [i for i in range(count - 11) if i == 0 or positions[i] > positions[i - 1] + 1]
+    for length in (16, 15, 19, 18, 17, 14, 13, *((12,) if cued else ())):
         for start in starts:
             end = start + length
             is_group_end = end == count or (end < count and positions[end] > positions[end - 1] + 1)
@@ -77,7 +77,7 @@ _SEPARATOR: Final = r"[\s.\-_·/]{0,2}"
 _IS: Final = r"(?:[ \t]{0,2}(?:number|no|nr|num|code|is|was|are|lautet|:|=|#|\.|-)){0,3}[ \t]{0,3}[\"'(]?"
 
 RULES: Final = (
-    Rule("CREDIT_CARD", rf"(?<![A-Za-z\d.])(?P<pii>\d(?:{_SEPARATOR}\d){{12,20}})(?![A-Za-z\d])", 0.95, refine=_card),
+    Rule("CREDIT_CARD", rf"(?<![A-Za-z\d.+])(?P<pii>\d(?:{_SEPARATOR}\d){{11,20}})(?![A-Za-z\d])", 0.95, refine=_card),
     Rule(
         "CVV",
         r"\b(?:cvv2?|cvc2?|cvn|cid|security code|card code)(?:[ \t]{0,2}(?:number|code|is|was|:|=|#|-|"
@@ -107,6 +107,13 @@ RULES: Final = (
         0.8,
         ("acc", "a/c", "konto", "kto", "routing", "aba", "sort", "bsb", "clabe", "transit", "blz", "bankl"),
         with_digits(6),
+    ),
+    # "account 12345678" alone may be a customer number; beside a payment it is a bank's.
+    Rule(
+        "BANK_ACCOUNT",
+        rf"\b(?:paid|pay|payment|transfer\w*|debit\w*|refund\w*|deposit\w*|withdr\w+|wired?|bank)\b[^\n.]{{0,60}}?\baccount{_IS}(?P<pii>\d{{6,17}})(?!\d)",
+        0.75,
+        ("account",),
     ),
     Rule("BANK_ACCOUNT", rf"\b(?:sort code){_IS}(?P<pii>\d\d[- ]\d\d[- ]\d\d)(?!\d)", 0.85, ("sort",)),
     Rule(

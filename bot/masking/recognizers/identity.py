@@ -80,7 +80,8 @@ RULES: Final = (
         r"sin|bsn|cpf|curp|"
         r"personnummer|cpr|sozialversicherungsnummer|sv-?nummer|avs|medicare|insee|numéro de sécurité sociale|"
         r"national id(?:entity|entification)?|identity (?:card|number|no)|id card|personal id|personalausweis\w*|ausweis\w*|"
-        r"government id|resident id|citizen id)"
+        r"government id|resident id|citizen id|(?:health |social )?insurance (?:id|no|number|card)|versicherten-?(?:nummer|nr)|"
+        r"krankenversicherten-?nummer|health card|rg|rut|ssn|sofi)"
         rf"{_IS}(?P<pii>[A-Z0-9](?:[ \-./]?[A-Z0-9]){{5,17}})(?![A-Z0-9])",
         0.85,
         refine=_until_last_digit,
@@ -100,6 +101,8 @@ RULES: Final = (
         ("passport", "reisepass"),
         with_digits(3),
     ),
+    # British licences have a format of their own.
+    Rule("DRIVER_LICENSE", r"(?<!\w)(?P<pii>[A-Z9]{5}\d{6}[A-Z9]{2}\d[A-Z]{2})(?!\w)", 0.85, ignore_case=False),
     Rule(
         "DRIVER_LICENSE",
         r"\b(?:driver'?s?'?[ -]licen[cs]e|driving[ -]licen[cs]e|dl[ ]?(?=#|no|number|:)|führerschein\w*|permis de conduire)"

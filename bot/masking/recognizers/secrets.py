@@ -15,7 +15,10 @@ _ISSUER_KEYS: Final = (
     r"|xox[a-z](?:-[\w]{4,80}){1,6}|xapp-[\w-]{16,200}"
     r"|(?:sk|pk|rk)_(?:live|test)_[A-Za-z0-9]{10,200}|whsec_[\w+/=]{16,100}"
     r"|AIza[\w-]{30,45}|ya29\.[\w-]{20,400}|GOCSPX-[\w-]{20,40}"
-    r"|SG\.[\w-]{16,32}\.[\w-]{16,64}|(?:SK|AC)[0-9a-f]{32}|key-[0-9a-f]{32}"
+    r"|SG\.[\w-]{16,32}\.[\w-]{16,64}|(?:SK|AC)[0-9a-f]{32}|key-[0-9a-z]{32}|ATATT[\w=\-]{20,300}|ATCTT[\w=\-]{20,300}"
+    r"|dp\.(?:pt|st|ct|sa)\.[A-Za-z0-9]{20,60}|glsa_\w{30,60}|secret_[A-Za-z0-9]{40,50}|ntn_[A-Za-z0-9]{30,60}|dapi[0-9a-f]{32}|"
+    r"pat[A-Za-z0-9]{14}\.[0-9a-f]{64}|HRKU-[\w-]{30,70}|xkeysib-[\w-]{40,100}|AGE-SECRET-KEY-1[A-Z0-9]{50,60}|fo1_[\w-]{40,50}|sl\.[\w-]{80,200}"
+    r"|tk_\w{30,60}|figd_[\w-]{30,60}|CFPAT-[\w-]{40,60}|gsk_\w{40,60}|r8_\w{35,45}|pplx-\w{40,60}|v1\.0-[0-9a-f]{20,40}-[0-9a-f]{100,160}"
     r"|npm_[A-Za-z0-9]{30,50}|pypi-[\w-]{30,250}|hf_[A-Za-z0-9]{20,50}|sk-(?:ant-|proj-)?[\w-]{18,200}|dop_v1_[0-9a-f]{40,80}"
     r"|shp(?:at|ca|pa|ss)_[0-9a-fA-F]{32}|sq0[a-z]{3}-[\w-]{22,50}|EAA[A-Za-z0-9]{40,250}|lin_api_\w{30,60}|"
     r"dckr_pat_[\w-]{20,50}"
@@ -34,6 +37,7 @@ _ORDINARY: Final = frozenset(
     need needed needs never new no none not nothing now null of off ok old on once only or our out over page policy please portal prompt
     protected protection read recovery refused rejected request requested required requirements requires reset resets resetting right same saved
     says screen see send sensitive sent set settings short should since so some something sometimes somewhere soon still stolen stored strong such
+    manager managers box boxes form forms generator button screen popup dialog rule rules strength length reminder hint hints option expiry history
     supposed sync synced tab temporary than that the their them then there they thing this to today token too two unchanged undefined under unknown
     unset until up update updated use used user using valid very via was wasn we weak were what when where which while who why will with within
     without won work worked working works worse would wrong yet yesterday you your""".split()
@@ -52,6 +56,14 @@ def _looks_secret(value: str, _before: str, _after: str) -> tuple[int, int] | No
     if len(kept) < 3 or word in _ORDINARY or word.split("-")[0] in _ORDINARY or _MASKS.fullmatch(kept):
         return None
     return 0, len(kept)
+
+
+def _field_value(value: str, before: str, after: str) -> tuple[int, int] | None:
+    """Like `_looks_secret`, but "max_tokens: 512" counts tokens and "password: required" names a rule."""
+    is_count = value.strip("\"' ").isdigit() and regex.search(
+        r"(?:tokens|passwords|secrets|credentials)\W{1,4}\Z", before, regex.IGNORECASE
+    )
+    return None if is_count else _looks_secret(value, before, after)
 
 
 def _strong(value: str, before: str, after: str) -> tuple[int, int] | None:
@@ -77,6 +89,21 @@ _KEY: Final = (
     r"encryption[_-]?key|sharedaccesskey|signature|credential|session[_-]?id|sessionid|sid|jsessionid|phpsessid|csrf\w*|"
     r"bearer|otp|passcode)s?)"
 )
+_KEY_NEEDS: Final = (
+    "pass",
+    "pwd",
+    "secret",
+    "token",
+    "key",
+    "signature",
+    "credential",
+    "session",
+    "sid",
+    "csrf",
+    "bearer",
+    "otp",
+)
+_PW_NEEDS: Final = ("pass", "pw", "kennwort", "contrase", "clave", "mot de", "senha", "wachtwoord", "has", "lösen", "cred")
 _CODE_CUE: Final = (
     r"(?:(?:verification|security|confirmation|one[- ]?time|login|log-?in|sign[- ]?in|access|activation|auth(?:entication|"
     r"orization|enticator)?|2fa|mfa|"
@@ -94,22 +121,24 @@ RULES: Final = (
         1.0,
         ("-----begin",),
     ),
+    Rule("SECRET", r"discord(?:app)?\.com/api/webhooks/(?P<pii>\d{10,25}/[\w\-]{10,100})", 1.0, ("/api/webhooks/",)),
+    Rule("SECRET", r"webhook\.office\.com/(?P<pii>[\w@/\-]{20,300})", 1.0, ("webhook.office",)),
     Rule("SECRET", r"hooks\.slack\.com/(?:services|workflows)/(?P<pii>[\w/\-]{10,120})", 1.0, ("hooks.slack",)),
-    Rule("SECRET", r"://(?P<pii>[^\s/:@\"'<>]{1,100}:[^\s/@\"'<>]{1,200})@(?=[\w.\-\[])", 1.0, ("://",)),
+    Rule("SECRET", r"://(?P<pii>[^\s/:@\"'<>]{0,100}:[^\s/@\"'<>]{1,200})@(?=[\w.\-\[])", 1.0, ("://",)),
     # key=value and key: value, in code, logs, URLs and JSON.
     Rule(
         "SECRET",
         rf"(?<![A-Za-z]){_KEY}[\"']?[ ]?(?:=>|:=|=)[ ]?(?P<pii>\"[^\"\n]{{3,200}}\"|'[^'\n]{{3,200}}'|[^\s\"',;&<>|]{{3,400}})",
         0.95,
-        ("=",),
-        _looks_secret,
+        _KEY_NEEDS,
+        _field_value,
     ),
     Rule(
         "SECRET",
         rf"(?<![A-Za-z]){_KEY}[\"']?:[ \t]{{0,3}}(?P<pii>\"[^\"\n]{{3,200}}\"|'[^'\n]{{3,200}}'|[^\s\"',;<>|]{{3,400}})",
         0.9,
-        (":",),
-        _looks_secret,
+        _KEY_NEEDS,
+        _field_value,
     ),
     Rule(
         "SECRET",
@@ -148,6 +177,7 @@ RULES: Final = (
         rf"\b{_PW_CUE}\b[\"']?[ \t]{{0,2}}(?::|=|->|=>)[ \t\n]{{0,3}}(?P<pii>\"[^\"\n]{{3,100}}\"|'[^'\n]{{3,100}}'|"
         rf"[^\s]{{3,100}})",
         0.95,
+        _PW_NEEDS,
         refine=_looks_secret,
     ),
     Rule(
@@ -156,19 +186,56 @@ RULES: Final = (
         rf"should be|used to be|will be|changed to|set to|reset to)[ ](?:now[ ]|still[ ]|just[ ]|"
         rf"currently[ ])?(?P<pii>\"[^\"\n]{{3,100}}\"|'[^'\n]{{3,100}}'|`[^`\n]{{3,100}}`|[^\s]{{3,100}})",
         0.9,
+        _PW_NEEDS,
         refine=_looks_secret,
+    ),
+    # The wifi password at the front desk is X; my password (you sent it) was X
+    Rule(
+        "SECRET",
+        rf"\b{_PW_CUE}\b[^\n.!?:=]{{1,60}}?(?:[ ](?:is|was|ist|war|es|est)|[ ]?[:=])[ \t]{{1,2}}"
+        rf"(?P<pii>\"[^\"\n]{{3,100}}\"|'[^'\n]{{3,100}}'|`[^`\n]{{3,100}}`|[^\s]{{5,100}})",
+        0.85,
+        _PW_NEEDS,
+        refine=_strong,
+    ),
+    # I set it to X (the password); X is my password
+    Rule(
+        "SECRET",
+        rf"(?<!\S)(?P<pii>[^\s]{{6,60}})[ ](?:[^\n.!?]{{0,30}}[ ])?(?:\(the {_PW_CUE}\)|(?:is|as) (?:my|the|our|your) (?:\w+ )?{_PW_CUE}\b)",
+        0.85,
+        _PW_NEEDS,
+        refine=_strong,
     ),
     Rule(
         "SECRET",
         rf"\b{_PW_CUE}[ ](?:it )?(?:to|as|with|using|of)[ ](?P<pii>\"[^\"\n]{{3,100}}\"|'[^'\n]{{3,100}}'|[^\s]{{4,100}})",
         0.85,
+        _PW_NEEDS,
         refine=_strong,
     ),
     Rule(
         "SECRET",
         rf"\b{_PW_CUE}[ ](?P<pii>\"[^\"\n]{{3,100}}\"|'[^'\n]{{3,100}}'|`[^`\n]{{3,100}}`|[^\s]{{5,100}})",
         0.8,
+        _PW_NEEDS,
         refine=_strong,
+    ),
+    # "password carrotcake doesnt work"
+    Rule(
+        "SECRET",
+        rf"\b{_PW_CUE}[ ](?P<pii>[^\s\"'().,;:]{{4,60}})[ ](?:doesn'?t|does not|isn'?t|won'?t|no longer|not|never|stopped) "
+        r"(?:work\w*|accepted|recogni[sz]ed|valid|match\w*|go|let)",
+        0.8,
+        ("work", "accept", "recogni", "valid", "match", " go", " let"),
+        _looks_secret,
+    ),
+    # Creds are name:X
+    Rule(
+        "SECRET",
+        r"\b(?:credentials?|creds|log-?ins?)\b[^\n/]{0,40}?[\s(][\w.@\-]{2,40}:(?P<pii>[^\s/:]{5,60})",
+        0.85,
+        (":",),
+        _strong,
     ),
     Rule(
         "SECRET",
@@ -189,7 +256,7 @@ RULES: Final = (
     # One-time codes and PINs.
     Rule(
         "SECRET",
-        rf"\b{_CODE_CUE}{_IS}(?P<pii>(?:G-)?\d{{3}}[ -]?\d{{3}}|\d{{4,8}}|[A-Z0-9]{{2,5}}(?:-[A-Z0-9]{{2,5}}){{1,5}})(?![\w-])",
+        rf"\b{_CODE_CUE}{_IS}(?P<pii>(?:G-)?\d{{3}}[ -]?\d{{3}}|\d\d[ -]\d\d[ -]\d\d|\d{{4,8}}|[A-Z0-9]{{2,5}}(?:-[A-Z0-9]{{2,5}}){{1,5}})(?![\w-])",
         0.9,
         ("code", "otp", "2fa", "mfa", "tan", "pass", "pin", "key"),
         has_digit,

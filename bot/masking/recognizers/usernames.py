@@ -2,6 +2,8 @@
 
 from typing import Final
 
+import regex
+
 from bot.masking.rules import Rule
 
 _GENERIC: Final = frozenset(
@@ -34,7 +36,8 @@ def _log_name(value: str, before: str, after: str) -> tuple[int, int] | None:
         "required",
         "blocked",
     }
-    return None if value.casefold() in ordinary else _not_generic(value, before, after)
+    is_full_name = value.istitle() and regex.match(r"[ ]\p{Lu}", after)
+    return None if value.casefold() in ordinary or is_full_name else _not_generic(value, before, after)
 
 
 def _domain_account(value: str, before: str, after: str) -> tuple[int, int] | None:
@@ -129,6 +132,22 @@ RULES: Final = (
         rf"logon name)[ ](?:is|was|=|:)[ ]?[\"'`]?(?P<pii>@?{_NAME})",
         0.8,
         ("name", "id", "login", "handle", "gamertag"),
+        _log_name,
+    ),
+    Rule(
+        "USERNAME",
+        r"\b(?:ssh|sftp|ftp|rdp|log(?:ged|ging)?[ -]?(?:in|on)?|connect\w*|sign(?:ed|ing)?[ -]?in|authenticat\w+)\b[^\n]{0,60}?\bas "
+        r"(?P<pii>(?=[a-z]+[\d._\-])[a-z][\w.\-]{2,30}\w)\b",
+        0.75,
+        (" as ",),
+        _not_generic,
+    ),
+    Rule(
+        "USERNAME",
+        r"\b(?:the |my |our )?(?:user|login|account|username) (?:is|was) [\"'`]?"
+        r"(?P<pii>[a-z][\w\-]{1,30}[._\-][\w.\-]{1,30}\w|[a-z]{2,20}\d{1,6})\b(?![.@]\w)",
+        0.75,
+        ("user", "login", "account"),
         _log_name,
     ),
     Rule(

@@ -15,6 +15,8 @@ EMAIL = [
     ("full width ｓｕｅ＠pond.org", "ｓｕｅ＠pond.org"),
     ("Email : gottlie...@yahoo.com", "gottlie...@yahoo.com"),
     ("open /unsubscribe/sue@pond.org/now", "sue@pond.org"),
+    ("dorota (dot) mazur (at) wp (dot) pl", "dorota (dot) mazur (at) wp (dot) pl"),
+    ("my mail is ines_ferro at sapo.pt ok", "ines_ferro at sapo.pt"),
 ]
 CARD = [
     ("card 4111 1111 1111 1111 please", "4111 1111 1111 1111"),
@@ -26,6 +28,8 @@ CARD = [
     ("new series 2223003122003222", "2223003122003222"),
     ("no-break 4111\u00a01111\u00a01111\u00a01111", "4111\u00a01111\u00a01111\u00a01111"),
     ("４１１１１１１１１１１１１１１１ wide", "４１１１１１１１１１１１１１１１"),
+    ("maestro card 675984103431", "675984103431"),
+    ("4 5 3 9 1 4 8 8 0 3 4 3 6 4 6 7 is mine", "4 5 3 9 1 4 8 8 0 3 4 3 6 4 6 7"),
 ]
 IBAN = [
     ("IBAN DE89 3704 0044 0532 0130 00 thanks", "DE89 3704 0044 0532 0130 00"),
@@ -37,6 +41,7 @@ BANK = [
     ("bank account number 000123456789", "000123456789"),
     ("routing number 021000021", "021000021"),
     ("sort code 20-00-00", "20-00-00"),
+    ("paid twice from account 40118822", "40118822"),
 ]
 SECRET = [
     ("password: hunter2", "hunter2"),
@@ -53,6 +58,14 @@ SECRET = [
     ("the verification code is 482 913", "482 913"),
     ("OTP: 731902", "731902"),
     ("pin 4711 does not work", "4711"),
+    ("glpat-Zx81mQpLr4TtVw2NbYc7 in the log", "glpat-Zx81mQpLr4TtVw2NbYc7"),
+    ("the wifi password at the desk is Maple!Syrup42", "Maple!Syrup42"),
+    ("i set it to BlueHeron_88 yesterday (the password)", "BlueHeron_88"),
+    ("password carrotcake doesnt work", "carrotcake"),
+    ("creds are qa-user:N0tF0rProd!", "N0tF0rProd!"),
+    ("rediss://:p4ssw0rdhere@cache.example.net:6380/0", "p4ssw0rdhere"),
+    ("https://discord.com/api/webhooks/1122334455667788990/aZbYcXdWeVfU", "1122334455667788990/aZbYcXdWeVfU"),
+    ("passcode is 55 09 31", "55 09 31"),
 ]
 USERNAME = [
     ("C:\\Users\\hmeier\\Desktop", "hmeier"),
@@ -61,6 +74,8 @@ USERNAME = [
     ("CORP\\tlopez cannot print", "tlopez"),
     ("see https://forum.example.com/users/zoe_k/posts", "zoe_k"),
     ("my username is blue.fox77", "blue.fox77"),
+    ("ssh from there as deployer7 is refused", "deployer7"),
+    ("the user is office.graz", "office.graz"),
 ]
 IDENTITY = [
     ("SSN 536-22-8726", "536-22-8726"),
@@ -73,6 +88,8 @@ IDENTITY = [
     ("driver's license D1234-56789", "D1234-56789"),
     ("DOB 14/03/1987", "14/03/1987"),
     ("born on March 3rd, 1979", "March 3rd, 1979"),
+    ("licence number MORGA657054SM9IJ", "MORGA657054SM9IJ"),
+    ("insurance no. A123456780", "A123456780"),
 ]
 NETWORK = [
     ("from 203.0.113.77 port 22", "203.0.113.77"),
@@ -85,6 +102,13 @@ PHONE = [
     ("(415) 555-0132 is mine", "(415) 555-0132"),
     ("phone 2025550143", "2025550143"),
     ("five five five oh one four two nine", "five five five oh one four two nine"),
+    ("They are not answering at 9747 6578", "9747 6578"),
+    ("You can call 469 34 883", "469 34 883"),
+    ("042 078 6381-office", "042 078 6381"),
+    ("Appelez-moi au 06 12 34 56 78", "06 12 34 56 78"),
+    ("Mein Handy: 0171/2345678", "0171/2345678"),
+    ("電話 03-1234-5678", "03-1234-5678"),
+    ("Phone:0412 345 678", "0412 345 678"),
 ]
 PLACE = [
     ("send it to 4821 Willow Creek Drive, Apt 12, Boise, ID 83704", "4821 Willow Creek Drive, Apt 12, Boise, ID 83704"),
@@ -94,6 +118,12 @@ PLACE = [
     ("PO Box 1187", "PO Box 1187"),
     ("city=Ibadan", "Ibadan"),
     ("London NW1 6XE", "NW1 6XE"),
+    ("Am Stadtpark 7a, 50674 Köln", "Am Stadtpark 7a, 50674 Köln"),
+    ("PSC 3294, Box 9168, APO AA 61487", "PSC 3294, Box 9168, APO AA 61487"),
+    ("07 Rua Forno 76\nSuite 12\nPorto", "07 Rua Forno 76\nSuite 12\nPorto"),
+    ("House 12, 5 Acacia Avenue, Kampala", "5 Acacia Avenue, Kampala"),
+    ("Av. Paulista 1578, apto 42, São Paulo - SP, 01310-200", "Av. Paulista 1578, apto 42, São Paulo - SP, 01310-200"),
+    ("Hauptstr. 113, 79104 Freiburg im Breisgau", "Hauptstr. 113, 79104 Freiburg im Breisgau"),
 ]
 NAME = [
     ("Hi Sarah,\nthe page is blank.", "Sarah"),
@@ -106,6 +136,11 @@ NAME = [
     ('{"first_name": "Ngozi"}', "Ngozi"),
     ("On Tuesday Deborah Kowalczyk wrote:\n> ok", "Deborah Kowalczyk"),
     ("I spoke with Carmen yesterday.", "Carmen"),
+    ("it was closed by Vikram without a reply", "Vikram"),
+    ("@Marta can you look?", "Marta"),
+    ("cc Stijn/Lotte", "Stijn/Lotte"),
+    ("mr. ferreira has the keys", "ferreira"),
+    ("UPDATE t SET owner='Saoirse Brennan'", "Saoirse Brennan"),
 ]
 HITS = EMAIL + CARD + IBAN + BANK + SECRET + USERNAME + IDENTITY + NETWORK + PHONE + PLACE + NAME
 
@@ -132,6 +167,16 @@ NON_HITS = [
     "serial number SN-48151623-4210",
     "I use it because it's been free so far",
     "Please upgrade me from a Gold account",
+    "please resend it and SENDGRID is down",
+    "Upgrade us from 6.4.0.11 to 6.5.0.2 next week",
+    "the 10.2.0.4 firmware on node-17",
+    "EAN 5901234123457 and ISBN 978-3-16-148410-0",
+    "token_limit=4096 and max_tokens: 512",
+    "the password manager does not work, password: required",
+    "im Anhang 3 steht das nicht",
+    "(order number 481516) and (ticket number 12)",
+    "Das Kennwort wird abgelehnt",
+    "Palestinian, Israeli and Spanish pages",
 ]
 
 

@@ -24,7 +24,7 @@ PAGES = [
     "/training",
     "/training/runs/2",
 ]
-PAGES += ["/adapters/rollback/classification", "/review", "/review/1"]
+PAGES += ["/adapters/rollback/classification", "/review", "/review/1", "/privacy", "/privacy/people", "/privacy/map"]
 
 
 def test_accept_by_mouse(open_page, live_bot):
