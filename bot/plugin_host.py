@@ -12,9 +12,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import Any, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import AliasChoices, BaseModel, SecretStr, ValidationError
 from pydantic_settings import SettingsError
 
 from bot.plugin_api import API_VERSION, Bot, Plugin, PluginSpec
@@ -24,6 +24,7 @@ GROUP = "bot.plugins"
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 5.0
 ENV_PREFIX = "UNDERSTUDY_"
+AUTO = "auto"
 
 
 class PluginError(Exception):
@@ -50,10 +51,10 @@ class HostedPlugin:
 
 
 def find_specs(names: Iterable[str], entries: Iterable[EntryPoint] | None = None) -> list[PluginSpec[Any]]:
-    """Load the specs of the enabled plugins, in order. Raises PluginError."""
+    """Load the specs of the enabled plugins, in order; `auto` stands for every other one of whose credentials one is set. Raises PluginError."""
     known = {entry.name: entry for entry in (entry_points(group=GROUP) if entries is None else entries)}
     specs: list[PluginSpec[Any]] = []
-    for name in names:
+    for name in _expand(list(names), known):
         if name not in known:
             installed = ", ".join(sorted(known)) or "none"
             raise PluginError(f"there is no plugin '{name}': installed are {installed}; correct UNDERSTUDY_PLUGINS")
@@ -61,6 +62,36 @@ def find_specs(names: Iterable[str], entries: Iterable[EntryPoint] | None = None
             raise PluginError(f"the plugin '{name}' is enabled twice; correct UNDERSTUDY_PLUGINS")
         specs.append(_check_spec(name, _load(known[name])))
     return specs
+
+
+def _expand(names: list[str], known: Mapping[str, EntryPoint]) -> list[str]:
+    """Put in place of `auto` the installed plugins that are not named and have a credential set. A broken one nobody asked for is left out."""
+    if AUTO not in names:
+        return names
+    found = []
+    for name in sorted(set(known) - set(names)):
+        try:
+            spec = _check_spec(name, _load(known[name]))
+        except PluginError as error:
+            logger.warning("%s", error)
+            continue
+        if any(os.environ.get(variable) for variable in get_secret_env_names(spec.settings_type)):
+            found.append(name)
+    place = names.index(AUTO)
+    return [*names[:place], *found, *(name for name in names[place:] if name != AUTO)]
+
+
+def get_secret_env_names(settings_type: type[BaseModel]) -> frozenset[str]:
+    """Environment variables of a plugin's credentials: its fields that are SecretStr, under all their names."""
+    prefix = str(settings_type.model_config.get("env_prefix", ""))
+    names: set[str] = set()
+    for field_name, field in settings_type.model_fields.items():
+        kinds = {field.annotation, *get_args(field.annotation)}
+        if SecretStr in kinds:
+            alias = field.validation_alias
+            choices = alias.choices if isinstance(alias, AliasChoices) else [alias or f"{prefix}{field_name}"]
+            names |= {str(choice).upper() for choice in choices}
+    return frozenset(names)
 
 
 def _load(entry: EntryPoint) -> object:

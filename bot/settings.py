@@ -63,7 +63,8 @@ class Settings(BaseSettings):
     host: str = Field(default="127.0.0.1", description="Address that `serve` binds to.")
     port: int = Field(default=8000, ge=0, le=65535, description="Port that `serve` binds to; 0 picks a free one.")
     plugins: Annotated[tuple[str, ...], NoDecode] = Field(
-        default=("console",), description="Plugins to load, in order, separated by commas."
+        default=("console", "auto"),
+        description="Plugins to load, in order, separated by commas; auto stands for each one that has a credential set.",
     )
     blind_share: float = Field(
         default=0.02, ge=0.0, le=1.0, description="Share of tickets shown without a suggestion until the person has chosen."

@@ -100,7 +100,8 @@ def check(as_json: bool = typer.Option(False, "--json", help="Print JSON.")) -> 
     settings = read_settings()
     label_set = load_labels(settings)
     build_vault(settings)
-    for spec in find_specs(settings.plugins):
+    specs = find_specs(settings.plugins)
+    for spec in specs:
         read_plugin_settings(spec)
     db_engine = open_database(settings)
     try:
@@ -118,7 +119,7 @@ def check(as_json: bool = typer.Option(False, "--json", help="Print JSON.")) -> 
             }
             for task, model in models.items()
         },
-        "plugins": list(settings.plugins),
+        "plugins": [spec.name for spec in specs],
         "database": db_engine.url.render_as_string(hide_password=True),
     }
     if as_json:

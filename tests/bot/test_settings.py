@@ -11,7 +11,7 @@ def _empty_folder(tmp_path, monkeypatch):
 def test_defaults_need_nothing_set():
     settings = load_settings()
     assert settings.resolved_database_url.startswith("sqlite:///")
-    assert settings.plugins == ("console",)
+    assert settings.plugins == ("console", "auto")
 
 
 def test_nested_settings_are_read_from_the_environment(monkeypatch):

@@ -111,3 +111,23 @@ async def test_the_text_of_a_plugins_error_is_not_logged(caplog):
     await build("raises").start()
     assert "no route to the helpdesk" not in caplog.text
     assert "RuntimeError" in caplog.text
+
+
+def test_auto_adds_the_plugins_that_have_a_credential_set_and_no_other(monkeypatch):
+    entries = [entry("good"), entry("needs_secret"), entry("gone")]
+    assert [spec.name for spec in find_specs(["good", "auto"], entries)] == ["good"]
+    monkeypatch.setenv("BROKENTEST_API_KEY", "k")
+    assert [spec.name for spec in find_specs(["auto", "good"], entries)] == ["needs_secret", "good"]
+
+
+def test_an_explicit_list_takes_no_other_though_its_credential_is_set(monkeypatch):
+    monkeypatch.setenv("BROKENTEST_API_KEY", "k")
+    assert [spec.name for spec in find_specs(["good"], [entry("good"), entry("needs_secret")])] == ["good"]
+
+
+def test_the_credentials_of_every_shipped_plugin_are_known_by_their_usual_names():
+    specs = {entry.name: entry.load() for entry in plugin_host.entry_points(group=plugin_host.GROUP)}
+    names = {name: plugin_host.get_secret_env_names(spec.settings_type) for name, spec in specs.items()}
+    assert {"SLACK_SIGNING_SECRET", "UNDERSTUDY_SLACK_APP_TOKEN"} <= names["slack"]
+    assert "ZENDESK_API_TOKEN" in names["zendesk"]
+    assert "UNDERSTUDY_REDMINE_API_KEY" in names["redmine"]
