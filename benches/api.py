@@ -188,7 +188,7 @@ async def deliver(server: Server, numbers: Sequence[int]) -> list[int]:
 
 async def measure_load(home: Path, slack: BenchSlack, n_events: int) -> dict[str, Any]:
     """Deliver the events through a kill -9 in the middle; count what became of each."""
-    slack.cards.clear()
+    slack.forget()
     deliveries = build_deliveries(n_events)
     started = time.monotonic()
     first = await start_server(home, slack, n_loaders=0)

@@ -39,6 +39,11 @@ class BenchSlack:
         await web.TCPSite(self._runner, "127.0.0.1", 0).start()
         self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/api/"
 
+    def forget(self) -> None:
+        """Begin anew: no message has been posted."""
+        self.cards.clear()
+        self.messages.clear()
+
     async def stop(self) -> None:
         """Stop listening."""
         if self._runner is not None:

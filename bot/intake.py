@@ -36,6 +36,8 @@ class TakenIn:
     model_text: MaskedText
     mapping: PlaceholderMap
     is_withheld: bool = False
+    withheld_because: str = ""
+    """What the masker said, where it was just now; it names types of data, never their values."""
     is_unchanged: bool = False
 
 
@@ -58,8 +60,8 @@ class Intake:
             masked_subject = (await self._core.masker.mask_async(subject, mapping)).text if subject else MaskedText("")
             masked_text = (await self._core.masker.mask_async(text, mapping)).text if text else MaskedText("")
             masked_turns = tuple([await self._mask_turn(turn, mapping) for turn in turns])
-        except MaskingError:
-            return await self._withhold(source)
+        except MaskingError as error:
+            return await self._withhold(source, because=str(error))
         row, is_unchanged = await self._core.in_db(
             lambda session: self._store(
                 session, source, subject=masked_subject, text=masked_text, turns=masked_turns, mapping=mapping
@@ -90,7 +92,7 @@ class Intake:
             speaker = (await self._core.masker.mask_async(turn.speaker, mapping)).text
         return Turn(speaker=speaker, text=(await self._core.masker.mask_async(turn.text, mapping)).text)
 
-    async def _withhold(self, source: SourceRef) -> TakenIn:
+    async def _withhold(self, source: SourceRef, *, because: str) -> TakenIn:
         def work(session: Session) -> Ticket:
             row = tickets.upsert_ticket(
                 session,
@@ -101,10 +103,17 @@ class Intake:
                 is_blind=self._is_blind(source),
             )
             tickets.set_ticket_status(session, row_id(row), status=TicketStatus.WITHHELD)
-            record_audit(session, actor="masking", action="ticket.withheld", subject_type="ticket", subject_id=row_id(row))
+            record_audit(
+                session,
+                actor="masking",
+                action="ticket.withheld",
+                subject_type="ticket",
+                subject_id=row_id(row),
+                detail={"because": because},
+            )
             return row
 
-        return self._open(await self._core.in_db(work), PlaceholderMap())
+        return replace(self._open(await self._core.in_db(work), PlaceholderMap()), withheld_because=because)
 
     def _store(
         self,

@@ -15,7 +15,7 @@ from sqlmodel import Session
 
 from bot import review
 from bot.adapter_watch import AdapterWatch
-from bot.approval import promote_adapter
+from bot.approval import promote_adapter, reject_adapter
 from bot.core import Core
 from bot.importing import find_new, get_salt, import_batch, mask_tickets
 from bot.masking import MaskingError
@@ -23,6 +23,7 @@ from bot.plugin_api import BotError, ConflictError, NotFoundError
 from bot.types import BASE, AdapterInfo, DryRun, ImportCounts, PastTicket, ReviewInfo, RunInfo
 from db.errors import InvalidValueError, RowNotFoundError, StateConflictError
 from db.queries import adapters, gate, runs
+from db.queries.audit import record_audit
 from db.queries.common import row_id
 from db.queries.lineage import Trace, trace_ticket
 from db.queries.review import dismiss
@@ -117,6 +118,13 @@ class ManagerService:
         await self._wait(info.task, info.digest)
         return await self._guard(lambda session: self._build_adapter(adapters.get_adapter(session, info.digest)))
 
+    async def reject(self, digest: str, *, actor: str, reason: str) -> AdapterInfo:
+        """See `bot.plugin_api.Manager.reject`."""
+        masked = await self._mask_reason(reason)
+        return await self._guard(
+            lambda session: self._build_adapter(reject_adapter(session, digest, actor=actor, reason=masked or "turned down"))
+        )
+
     async def rollback(self, task: TaskKind, *, actor: str, reason: str) -> AdapterInfo | None:
         """See `bot.plugin_api.Manager.rollback`."""
         reason = await self._mask_reason(reason)
@@ -160,6 +168,12 @@ class ManagerService:
             n_known=counts["known"] + len(usable) - len(new),
             n_withheld=counts["withheld"],
             n_unknown_label=len(tickets) - len(usable),
+        )
+
+    async def note_refusal(self, *, actor: str, what: str) -> None:
+        """See `bot.plugin_api.Manager.note_refusal`."""
+        await self._guard(
+            lambda session: record_audit(session, actor=actor, action="access.refused", subject_type="command", subject_id=what)
         )
 
     async def set_paused(self, *, is_paused: bool, actor: str) -> None:

@@ -218,6 +218,10 @@ class Manager(Protocol):
         """
         ...
 
+    async def reject(self, digest: str, *, actor: str, reason: str) -> AdapterInfo:
+        """Turn a candidate down for good; the run that waited for it ends as rejected. One person is enough. Raises ConflictError."""
+        ...
+
     async def rollback(self, task: TaskKind, *, actor: str, reason: str) -> AdapterInfo | None:
         """Return to what was active before; None means the bare base model. Raises ConflictError where there is nothing to go back to."""
         ...
@@ -236,6 +240,10 @@ class Manager(Protocol):
 
     async def import_past(self, tickets: Sequence[PastTicket], *, plugin: str, actor: str) -> ImportCounts:
         """Learn from tickets decided before: mask them and store them as examples, each id of a plugin once. A batch is one transaction."""
+        ...
+
+    async def note_refusal(self, *, actor: str, what: str) -> None:
+        """Write into the audit trail that somebody tried what they may not do. `what` is a verb of the plugin's own, never a person's words."""
         ...
 
     async def set_paused(self, *, is_paused: bool, actor: str) -> None:

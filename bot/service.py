@@ -30,7 +30,7 @@ from db.types import TaskKind, TicketStatus
 
 PAUSED_NOTICE = "No suggestion: suggestions are paused by a manager."
 EMPTY_NOTICE = "No suggestion: the ticket has no text."
-_ENDINGS: Mapping[str, Ending] = {WITHHELD_NOTICE: "withheld", EMPTY_NOTICE: "empty", PAUSED_NOTICE: "paused"}
+_ENDINGS: Mapping[str, Ending] = {EMPTY_NOTICE: "empty", PAUSED_NOTICE: "paused"}
 TOP_K = 5
 _REMEMBERED_EMBEDDINGS = 4096
 
@@ -72,7 +72,7 @@ class Service:
     async def _classify(self, taken: TakenIn, ended: list[Ending], labels: tuple[str, ...]) -> Classification:
         notice = await self._find_notice(taken)
         if notice is not None:
-            ended.append(_ENDINGS[notice])
+            ended.append(_ENDINGS.get(notice, "withheld"))
             return self._build_empty(taken, notice)
         engine = self._core.engines[TaskKind.CLASSIFICATION]
         digest = engine.get_active(TaskKind.CLASSIFICATION)
@@ -107,7 +107,7 @@ class Service:
                 taken = await self._take(source, subject=subject if text or turns else "", text=text, turns=turns)
                 notice = await self._find_notice(taken)
                 if notice is not None:
-                    ended.append(_ENDINGS[notice])
+                    ended.append(_ENDINGS.get(notice, "withheld"))
                     yield Summary(None, taken.ticket_id, "", is_excerpt=False, adapter_digest=BASE, notice=notice)
                     return
                 async with aclosing(grow_summary(self._core, taken)) as growing:
@@ -159,7 +159,7 @@ class Service:
 
     async def _find_notice(self, taken: TakenIn) -> str | None:
         if taken.is_withheld:
-            return WITHHELD_NOTICE
+            return f"{WITHHELD_NOTICE} ({taken.withheld_because})" if taken.withheld_because else WITHHELD_NOTICE
         if not taken.model_text.strip():
             return EMPTY_NOTICE
         return PAUSED_NOTICE if await self._core.read_db(is_paused) else None

@@ -165,6 +165,24 @@ class FakeManager(FakeReviews):
         self.audit.append((actor, "promote", matches[0].digest))
         return self._activate(matches[0].digest, reason)
 
+    async def reject(self, digest: str, *, actor: str, reason: str) -> AdapterInfo:
+        """Turn a candidate down; the run that waited for it is rejected."""
+        found = next((a for a in self.adapters.values() if len(digest) >= 8 and a.digest.startswith(digest)), None)
+        if found is None:
+            raise NotFoundError(f"no single adapter has a digest that begins with '{digest}'; give 8 or more of its digits")
+        if found.status is not AdapterStatus.CANDIDATE:
+            raise ConflictError(f"adapter {found.digest[:12]} is {found.status}; only a candidate can be rejected")
+        self.adapters[found.digest] = replace(found, status=AdapterStatus.REJECTED, reason=reason)
+        for run in self.runs.values():
+            if run.adapter_digest == found.digest and run.status is RunStatus.AWAITING_APPROVAL:
+                self.runs[run.run_id] = replace(run, status=RunStatus.REJECTED)
+        self.audit.append((actor, "reject", found.digest))
+        return self.adapters[found.digest]
+
+    async def note_refusal(self, *, actor: str, what: str) -> None:
+        """Keep it in `audit`."""
+        self.audit.append((actor, "refused", what))
+
     async def rollback(self, task: TaskKind, *, actor: str, reason: str) -> AdapterInfo | None:
         """Return to the adapter retired last, or to the base model."""
         live = self.live(task)

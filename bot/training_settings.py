@@ -157,7 +157,10 @@ class TrainingSettings(BaseModel):
     )
     threads: int = Field(default=2, ge=1, le=256, description="CPU threads a run may use.")
     nice: int = Field(
-        default=10, ge=0, le=19, description="Priority of a run: 0 like the bot, 19 only when nothing else wants the CPU."
+        default=19,
+        ge=0,
+        le=19,
+        description="Priority of a run: 19 takes only what nothing else wants, below that a share, 0 as much as the bot.",
     )
     seed: int = Field(default=0, ge=0, description="Seed of shuffling, initial LoRA weights and the gate's resampling.")
     max_attempts: int = Field(

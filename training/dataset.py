@@ -94,7 +94,7 @@ def build_dataset(
         validation=parts[VALIDATION],
         test=parts[TEST],
         report=report,
-        digest=compute_digest(parts),
+        digest=compute_digest(parts, has_drafts=has_drafts),
         assignments={int(found.id[row]): SPLIT_OF_CODE[int(recorded[row])] for row in new},
     )
 
@@ -226,12 +226,18 @@ def count_balance(parts: Mapping[int, Sequence[Item]]) -> dict[str, dict[str, in
     return {label: {part.value: count[part.value] for part in Split} for label, count in ordered}
 
 
-def compute_digest(parts: Mapping[int, Sequence[Item]]) -> str:
-    """Return the SHA-256 over id, split, target, weight and text of every item, in order of id: equal digests mean equal datasets."""
+def compute_digest(parts: Mapping[int, Sequence[Item]], *, has_drafts: bool = False) -> str:
+    """Return the SHA-256 over id, split, target, weight and text of every item, in order of id: equal digests mean equal datasets.
+
+    Drafts count where a run learns from them.
+    """
     digest = hashlib.sha256()
     lines = sorted(((item.id, code, item) for code, items in parts.items() for item in items), key=lambda line: line[:2])
     for number, code, item in lines:
-        for value in (str(number), str(code), "not" if item.is_negative else "", item.target, f"{item.weight:.6g}", item.text):
+        values = [str(number), str(code), "not" if item.is_negative else "", item.target, f"{item.weight:.6g}", item.text]
+        if has_drafts:
+            values.append(item.draft or "")
+        for value in values:
             data = value.encode()
             digest.update(len(data).to_bytes(8, "little") + data)
     return digest.hexdigest()

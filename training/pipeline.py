@@ -14,6 +14,7 @@ from sqlmodel import Session
 from bot.bundle import Bundle
 from bot.engine.factory import choose_kind
 from bot.engine.gguf_file import read_model_head
+from bot.engine.protocol import NoEffectError
 from bot.settings import Settings
 from db.queries import adapters, runs
 from db.queries.leases import TRAINING
@@ -31,7 +32,7 @@ from training.lease import LeaseKeeper, LeaseLostError
 from training.preparation import NothingToTrainOnError, prepare_run
 from training.progress import Progress, RunCancelledError, RunStoppedError
 from training.records import write_records
-from training.registry import ACTOR, conclude_run
+from training.registry import ACTOR, conclude_run, refuse_run
 from training.run import Run, apply_overrides
 from training.trainers import TrainJob, train
 
@@ -77,6 +78,10 @@ def _work(job: Run, run: TrainingRun) -> None:
         if isinstance(error, RunStoppedError):
             job.write(lambda session: _count_stop(session, run_id))
         return
+    except NoEffectError as error:
+        job.log(str(error))
+        reason = str(error)
+        job.write(lambda session: refuse_run(session, run_id, reason=reason))
     except NothingToTrainOnError as answer:
         job.log(str(answer))
         message = str(answer)

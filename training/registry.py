@@ -80,6 +80,14 @@ def conclude_run(
     return status
 
 
+def refuse_run(session: Session, run_id: int, *, reason: str) -> None:
+    """End a run that brought no candidate at all as rejected: it learned nothing, which is a verdict and no failure."""
+    if runs.get_run(session, run_id).status is RunStatus.TRAINING:
+        runs.advance_run(session, run_id, status=RunStatus.EVALUATING, actor=ACTOR)
+    gate.record_gate_report(session, run_id=run_id, adapter_digest="", is_passed=False, reasons=[reason], numbers={}, actor=ACTOR)
+    runs.finish_run(session, run_id, status=RunStatus.REJECTED, actor=ACTOR, adapter_digest=None, message=reason)
+
+
 def _apply(
     session: Session, run_id: int, *, digest: str, status: AdapterStatus, decision: GateDecision, settings: TrainingSettings
 ) -> tuple[RunStatus, str]:

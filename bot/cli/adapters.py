@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from bot.cli.common import get_actor, open_session, read_settings
+from bot.cli.common import get_actor, mask_reason, open_session, read_settings
 from bot.cli.output import console, print_json, print_table
 from bot.errors import UserError
 from db.types import TaskKind
@@ -92,8 +92,10 @@ def reject(digest: str = DIGEST_ARGUMENT, reason: str = REASON_OPTION) -> None:
     """Turn down a candidate for good; the run that waited for approval ends with it."""
     from bot.approval import reject_adapter
 
-    with open_session(read_settings()) as session:
-        row = reject_adapter(session, digest, actor=get_actor(), reason=reason or "rejected by hand")
+    settings = read_settings()
+    masked = mask_reason(settings, reason)
+    with open_session(settings) as session:
+        row = reject_adapter(session, digest, actor=get_actor(), reason=masked or "rejected by hand")
         console.print(f"{row.digest[:_SHORT]} is rejected.")
 
 
@@ -102,8 +104,10 @@ def retire(task: TaskKind = RETIRED_OPTION, reason: str = REASON_OPTION) -> None
     """Let the bare base model serve a task; the adapter that was live is kept and can be promoted again."""
     from db.queries.adapters import deactivate_to_base
 
-    with open_session(read_settings()) as session:
-        row = deactivate_to_base(session, task, actor=get_actor(), reason=reason or "retired by hand")
+    settings = read_settings()
+    masked = mask_reason(settings, reason)
+    with open_session(settings) as session:
+        row = deactivate_to_base(session, task, actor=get_actor(), reason=masked or "retired by hand")
         told = f"{row.digest[:_SHORT]} is retired" if row else "no adapter was live"
     console.print(f"{told}: the base model serves {task.value}.")
 
@@ -114,12 +118,13 @@ def promote(digest: str = DIGEST_ARGUMENT, reason: str = REASON_OPTION, as_json:
     from db.types import AdapterStatus
 
     settings = read_settings()
+    masked = mask_reason(settings, reason)
     with open_session(settings) as session:
         row = promote_adapter(
             session,
             digest,
             actor=get_actor(),
-            reason=reason or "promoted by hand",
+            reason=masked or "promoted by hand",
             approvers_needed=settings.training.approvers_needed,
         )
         is_active = row.status is AdapterStatus.ACTIVE

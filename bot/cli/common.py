@@ -55,6 +55,13 @@ def open_session(settings: "Settings", *, is_read_only: bool = False) -> "Iterat
         db_engine.dispose()
 
 
+def mask_reason(settings: "Settings", reason: str) -> str:
+    """Mask a person's words before they are stored; no masker is loaded for none. Raises MaskingError."""
+    from bot.masking import Masker
+
+    return Masker(settings.masking).mask(reason).text if reason.strip() else ""
+
+
 def run_with_bot(work: "Callable[[App], Awaitable[T]]") -> T:
     """Build the bot without plugins and training, start it, do the work, stop it."""
     from bot.app import App

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from bot.cli.common import get_actor, open_session, read_settings
+from bot.cli.common import get_actor, mask_reason, open_session, read_settings
 from bot.cli.output import console, errors, print_json, print_table
 from bot.errors import UserError
 from db.types import TaskKind
@@ -211,8 +211,10 @@ def rollback(task: TaskKind = TASK_OPTION, reason: str = REASON_OPTION, as_json:
     """Return to the adapter that was active before, or to the bare base model."""
     from db.queries.adapters import rollback as roll_back
 
-    with open_session(read_settings()) as session:
-        row = roll_back(session, task, actor=get_actor(), reason=reason or "rolled back by hand")
+    settings = read_settings()
+    masked = mask_reason(settings, reason)
+    with open_session(settings) as session:
+        row = roll_back(session, task, actor=get_actor(), reason=masked or "rolled back by hand")
         found = {"task": task.value, "active": "base" if row is None else row.digest}
     print_json(found) if as_json else console.print(f"{found['active'][:12]} is now active for {task.value}.")
 

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from bot.cli.common import get_actor, open_session, read_settings
+from bot.cli.common import get_actor, mask_reason, open_session, read_settings
 from bot.cli.output import console, print_json, print_table
 from bot.errors import UserError
 from db.types import ReviewKind, ReviewStatus, TaskKind
 
 if TYPE_CHECKING:
-    from bot.settings import Settings
     from bot.types import ReviewInfo
 
 app = typer.Typer(no_args_is_help=True)
@@ -106,7 +105,7 @@ def resolve(
     if (label is None) != is_withdrawn:
         raise UserError("say either which label is right (--label NAME) or --withdraw")
     settings = read_settings()
-    masked = _mask(settings, reason)
+    masked = mask_reason(settings, reason)
     with open_session(settings) as session:
         answer = resolve_review(
             session,
@@ -138,7 +137,7 @@ def dismiss(item_id: int = ITEM_ARGUMENT, reason: str = REASON_OPTION, as_json: 
     from db.queries import review
 
     settings = read_settings()
-    masked = _mask(settings, reason)
+    masked = mask_reason(settings, reason)
     with open_session(settings) as session:
         review.dismiss(session, item_id, actor=get_actor(), reason=masked)
     found = {"id": item_id, "status": ReviewStatus.DISMISSED.value}
@@ -156,7 +155,7 @@ def flag(
     from db.queries.common import row_id
 
     settings = read_settings()
-    masked = _mask(settings, reason)
+    masked = mask_reason(settings, reason)
     with open_session(settings) as session:
         item_id = row_id(review.flag(session, example_id=example_id, actor=get_actor(), reason=masked))
     print_json({"id": item_id}) if as_json else console.print(
@@ -225,10 +224,3 @@ def remove(example_ids: list[int] = EXAMPLES_ARGUMENT, as_json: bool = JSON_OPTI
     print_json({"removed": example_ids}) if as_json else console.print(
         f"{len(example_ids)} examples are no longer golden.", highlight=False
     )
-
-
-def _mask(settings: "Settings", reason: str) -> str:
-    """Mask a person's words before they are stored; no masker is loaded for none. Raises MaskingError."""
-    from bot.masking import Masker
-
-    return Masker(settings.masking).mask(reason).text if reason.strip() else ""

@@ -9,7 +9,7 @@ from typing import Final
 from bot.bundle import Probe
 from bot.engine.answers import Outputs
 from bot.engine.gguf_file import GGUFHead, TensorInfo, read_head
-from bot.engine.protocol import AdapterError, ModelFileError
+from bot.engine.protocol import AdapterError, ModelFileError, NoEffectError
 
 SMALLEST_CHANGE: Final = 1e-5
 """What LoRA weights must at least change in a probe's outputs, on the same machine; less is within rounding."""
@@ -17,6 +17,8 @@ SMALLEST_CHANGE: Final = 1e-5
 
 def compare_probe(digest: str, measured: Outputs, *, base: Outputs, probe: Probe, has_lora: bool) -> None:
     """Raise AdapterError unless the outputs match what the trainer recorded and, with LoRA weights, move away from the base's.
+
+    NoEffectError where the trainer itself saw no change.
 
     `base` are the outputs measured here without the LoRA weights. They must differ by at least half of what the trainer saw (or by the
     tolerance, where that is less), so that weights which are loaded but not applied are found even where the trainer's change was small.
@@ -27,7 +29,11 @@ def compare_probe(digest: str, measured: Outputs, *, base: Outputs, probe: Probe
         raise AdapterError(message)
     if not has_lora:
         return
-    needed = min(probe.tolerance, _largest_difference(probe.expected, probe.base) / 2)
+    trained = _largest_difference(probe.expected, probe.base)
+    if trained < SMALLEST_CHANGE:
+        message = f"adapter {digest[:12]} learned nothing: its weights change no answer of the base model"
+        raise NoEffectError(message)
+    needed = min(probe.tolerance, trained / 2)
     if _largest_difference(measured, base) < max(needed, SMALLEST_CHANGE):
         message = (
             f"adapter {digest[:12]} fails its probe: its LoRA weights change nothing, so they are not applied; export it again"

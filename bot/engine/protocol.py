@@ -29,6 +29,10 @@ class AdapterError(EngineError):
     """The bundle is damaged, belongs to another base, matches no layer, or fails its probe. What was live stays live."""
 
 
+class NoEffectError(AdapterError):
+    """The bundle is sound, but its weights change no answer, as its own trainer saw: there is nothing to put live."""
+
+
 class AdapterMissingError(AdapterError):
     """The model server does not have the adapter yet. Unlike other refusals this one may end without a new adapter: ask again."""
 

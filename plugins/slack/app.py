@@ -17,8 +17,11 @@ from slack_bolt.response import BoltResponse
 from bot.plugin_api import Bot, BotError, RetryLaterError
 from plugins.slack.client import SlackClient, SlackRefusedError, sdk_logger
 from plugins.slack.desk import Desk
+from plugins.slack.digest import WeeklyDigest
 from plugins.slack.events import HANDLERS, OPENERS
 from plugins.slack.intake import Intake
+from plugins.slack.oauth import Installer, StoredTokens
+from plugins.slack.runs import RunWatch
 from plugins.slack.settings import SlackSettings
 from plugins.slack.tokens import SingleToken, TokenSource, Workspace
 from plugins.slack.transports import DiscreetFilter, SocketMode, build_router
@@ -32,20 +35,24 @@ class SlackPlugin:
     """Implements `bot.plugin_api.Plugin`."""
 
     def __init__(self, bot: Bot, settings: SlackSettings) -> None:
-        if settings.bot_token is None:
+        if settings.bot_token is None and not settings.is_installable:
             raise ValueError("SLACK_BOT_TOKEN is not set")
         check_labels(settings, bot.inbox.get_label_set().names)
-        self._token = settings.bot_token.get_secret_value()
+        self._token = "" if settings.bot_token is None else settings.bot_token.get_secret_value()
         self.settings = settings
-        self._tokens = SingleToken(self._token)
+        store = bot.open_store("slack")
+        single = SingleToken(self._token) if self._token else None
+        self._tokens: TokenSource = StoredTokens(store, single) if single is None or settings.is_installable else single
         self.client = SlackClient(settings, self._tokens)
         self.queue = bot.open_queue("slack")
-        self.desk = Desk(
-            bot=bot, settings=settings, client=self.client, tokens=self._tokens, queue=self.queue, store=bot.open_store("slack")
-        )
+        self.desk = Desk(bot=bot, settings=settings, client=self.client, tokens=self._tokens, queue=self.queue, store=store)
         self.intake = Intake(self.desk)
         app = build_bolt(self.intake, self._tokens, self.client)
         self._router = build_router(app, settings.signing_secret)
+        if isinstance(self._tokens, StoredTokens) and settings.is_installable:
+            Installer(settings, self.client, self._tokens, store=store).add_to(self._router)
+        self.runs = RunWatch(self.desk)
+        self.digest = WeeklyDigest(self.desk)
         self._socket = SocketMode(app, self.client, settings.app_token) if settings.app_token is not None else None
         self._checker: asyncio.Task[None] | None = None
 
@@ -58,10 +65,15 @@ class SlackPlugin:
         """Open the connection pool and handle events, those left by an earlier process first. Slack need not be reachable."""
         logger.info("Slack: %s", self.settings.describe_transport())
         await self.client.open()
+        if isinstance(self._tokens, StoredTokens):
+            await self._tokens.open()
         await self.queue.start(self.intake.handle, workers=self.settings.workers)
         if self._socket is not None:
             await self._socket.start()
-        self._checker = asyncio.create_task(self._check(), name="slack-check")
+        if self._token:
+            self._checker = asyncio.create_task(self._check(), name="slack-check")
+        await self.runs.start()
+        await self.digest.start()
 
     async def stop(self) -> None:
         """Take in nothing more and let what is being handled end."""
@@ -70,6 +82,8 @@ class SlackPlugin:
         if self._checker is not None:
             self._checker.cancel()
             await asyncio.gather(self._checker, return_exceptions=True)
+        await self.digest.stop()
+        await self.runs.stop()
         await self.intake.stop()
         await self.queue.stop()
         await self.client.close()

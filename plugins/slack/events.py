@@ -6,7 +6,7 @@ A name that is not here is acknowledged, counted and left alone. Knows nothing o
 from collections.abc import Awaitable, Callable, Mapping
 
 from bot.plugin_api import Event
-from plugins.slack import decisions, forms, summaries, triage
+from plugins.slack import decisions, digest, forms, home, manager_forms, managers, oauth, summaries, triage
 from plugins.slack.desk import Desk
 from plugins.slack.modals import read_input
 from plugins.slack.payloads import Body
@@ -32,6 +32,25 @@ HANDLERS: Mapping[str, Handler] = {
     "view:triage_decide": decisions.on_form,
     "view:summary_edit": decisions.on_summary_form,
     "later:close_undo": decisions.on_close_undo,
+    "event:app_home_opened": home.on_opened,
+    "event:app_uninstalled": oauth.on_uninstalled,
+    "event:tokens_revoked": oauth.on_revoked,
+    "command:/adapters": managers.on_adapters,
+    "command:/pause": managers.on_pause,
+    "command:/resume": managers.on_resume,
+    "action:run_promote": managers.on_promote,
+    "action:run_reject": managers.on_reject,
+    "action:home_resolve": home.on_resolve,
+    "action:home_withdraw": home.on_withdraw,
+    "action:home_dismiss": home.on_dismiss,
+    "view:retrain_start": managers.on_start,
+    "view:rollback_do": managers.on_rollback,
+    "later:adapters": managers.on_adapters,
+    "later:pause": managers.on_pause,
+    "later:resume": managers.on_resume,
+    "later:status": managers.on_status,
+    "later:help": managers.on_help,
+    "later:digest": digest.on_digest,
 }
 """Handled from the durable queue, each exactly once. What begins with `later:` the plugin puts there itself."""
 
@@ -41,6 +60,10 @@ OPENERS: Mapping[str, Opener] = {
     "action:triage_edit": forms.open_edit,
     "action:triage_handoff": forms.open_handoff,
     "action:summary_edit": forms.open_summary,
+    "action:retrain_task": manager_forms.change_task,
+    "command:/retrain": manager_forms.open_retrain,
+    "command:/rollback": manager_forms.open_rollback,
+    "command:/understudy": manager_forms.open_understudy,
 }
 """Done right after the acknowledgement and not stored: Slack's trigger lives three seconds."""
 

@@ -6,12 +6,14 @@ Knows nothing of how they are used.
 from typing import Self
 
 from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import SettingsConfigDict
+
+from plugins.slack.manager_settings import ManagerSettings
 
 SLACK_API_URL = "https://slack.com/api/"
 
 
-class SlackSettings(BaseSettings):
+class SlackSettings(ManagerSettings):
     """Everything that can be set about Slack."""
 
     model_config = SettingsConfigDict(
@@ -79,7 +81,9 @@ class SlackSettings(BaseSettings):
             raise ValueError(
                 "nothing says how Slack reaches the bot: set SLACK_SIGNING_SECRET for HTTP or SLACK_APP_TOKEN for Socket Mode"
             )
-        if self.bot_token is None:
+        if (self.client_id is None) != (self.client_secret is None):
+            raise ValueError("several workspaces need both: set SLACK_CLIENT_ID and SLACK_CLIENT_SECRET")
+        if self.bot_token is None and not self.is_installable:
             raise ValueError("without a bot token nothing can be written to Slack: set SLACK_BOT_TOKEN (xoxb-...)")
         return self
 

@@ -6,6 +6,7 @@ import pytest
 from sqlmodel import Session, select
 
 from bot.app import App
+from bot.masking import Masker
 from bot.plugin_api import (
     BotError,
     ConflictError,
@@ -19,6 +20,7 @@ from bot.plugin_api import (
 )
 from db.queries.audit import list_audit
 from db.tables import Example, Ticket
+from tests.scenario.conftest import make_settings, run_app
 
 TEXT = "My laptop screen stays black since this morning, please help."
 SOURCE = SourceRef("test", "1")
@@ -147,3 +149,23 @@ async def test_a_plugins_queue_and_store_work_in_the_running_bot(app: App):
     await queue.join()
     await queue.stop()
     assert await store.get("a") == {"n": 1}
+
+
+async def test_a_refused_try_is_audited(app: App):
+    await app.bot.manager.note_refusal(actor="slack:U9", what="retrain")
+    with Session(app.db_engine) as session:
+        row = list_audit(session)[0]
+    assert (row.actor, row.action, row.subject_id) == ("slack:U9", "access.refused", "retrain")
+
+
+async def test_a_policy_of_dropping_tickets_says_which_type_it_met_and_not_its_value(tmp_path, model_home, monkeypatch):
+    monkeypatch.setattr("bot.app.Masker", Masker)  # the shared one masks by the defaults
+    settings = make_settings(tmp_path / "home", model_home, masking={"actions": {"CREDIT_CARD": "drop"}})
+    async for app in run_app(settings):
+        card = await app.bot.classify("my card is 4111 1111 1111 1111", source=SOURCE)
+        with Session(app.db_engine) as session:
+            detail = next(row.detail for row in list_audit(session) if row.action == "ticket.withheld")
+    assert card.notice is not None
+    assert "CREDIT_CARD" in card.notice
+    assert "CREDIT_CARD" in detail["because"]
+    assert "4111" not in card.notice + str(detail)

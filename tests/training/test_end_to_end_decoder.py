@@ -61,3 +61,13 @@ def test_a_classifying_decoder_is_compared_with_the_bare_one_that_sees_examples_
     report = get_report(site, site.enqueue())
     assert 0.0 <= report.numbers["few_shot_accuracy"] <= 1.0
     assert "baseline:few_shot" in {check["name"] for check in report.numbers["checks"]}
+
+
+def test_an_adapter_that_changes_nothing_is_refused_and_says_so(site):
+    training = site.settings.training.model_copy(update={"learning_rate": 1e-12})
+    site.settings = site.settings.model_copy(update={"training": training})
+    site.add_tickets(60)
+    run_id = site.enqueue()
+    report = get_report(site, run_id)
+    assert site.get_run(run_id).status is RunStatus.REJECTED
+    assert "learned nothing" in " ".join(report.reasons)
