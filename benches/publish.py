@@ -1,4 +1,4 @@
-"""Writes the figures of `.bench/engine.json`, `swap.json` and `train.json` into docs/benchmarks.md: `python -m benches.publish [NAME ...]`.
+"""Writes the figures of `.bench/{engine,swap,train,masking}.json` into docs/benchmarks.md: `python -m benches.publish [NAME ...]`.
 
 Knows the page's marks and the benches' own tables; measures nothing. Figures of quick runs are refused.
 """
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from benches import engine, swap, train
+from benches import engine, masking, swap, train
 from benches.paths import BENCH_DIR, ROOT, BenchError
 
 PAGE: Final = ROOT / "docs" / "benchmarks.md"
@@ -17,7 +17,9 @@ BEGIN: Final = "<!-- figures: written by python -m benches.publish -->"
 END: Final = "<!-- end of figures -->"
 TRAIN_BEGIN: Final = "<!-- figures of training: written by python -m benches.publish -->"
 TRAIN_END: Final = "<!-- end of figures of training -->"
-NAMES: Final = ("engine", "train")
+MASKING_BEGIN: Final = "<!-- figures of masking: written by python -m benches.publish -->"
+MASKING_END: Final = "<!-- end of figures of masking -->"
+NAMES: Final = ("engine", "train", "masking")
 
 
 def build_section(title: str, machine: Mapping[str, Any], rows: Sequence[tuple[str, str, str]]) -> str:
@@ -97,6 +99,8 @@ def write_page(page: str, names: Sequence[str]) -> str:
         page = replace_figures(page, build_figures(_read("engine"), _read("swap")))
     if "train" in names:
         page = replace_figures(page, build_train_figures(_read("train")), begin=TRAIN_BEGIN, end=TRAIN_END)
+    if "masking" in names:
+        page = replace_figures(page, masking.build_figures(_read("masking")), begin=MASKING_BEGIN, end=MASKING_END)
     return page
 
 
