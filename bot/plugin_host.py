@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, get_args
+from typing import Any, Protocol, get_args, runtime_checkable
 
 from pydantic import AliasChoices, BaseModel, SecretStr, ValidationError
 from pydantic_settings import SettingsError
@@ -29,6 +29,15 @@ AUTO = "auto"
 
 class PluginError(Exception):
     """A plugin that cannot be loaded. The message names it and says what to change."""
+
+
+@runtime_checkable
+class SelfReporting(Protocol):
+    """A plugin that can tell, without waiting, what keeps it from its work though it runs."""
+
+    def find_trouble(self) -> str | None:
+        """Say it in one sentence; None where all is well."""
+        ...
 
 
 class PluginStatus(StrEnum):
@@ -200,5 +209,11 @@ class PluginHost:
         return ""
 
     def get_states(self) -> Mapping[str, tuple[PluginStatus, str]]:
-        """Name to (status, error), for health."""
-        return {hosted.name: (hosted.status, hosted.error) for hosted in self.plugins}
+        """Name to (status, error), for health; a running plugin that is in trouble says so."""
+        return {hosted.name: (hosted.status, hosted.error or _find_trouble(hosted)) for hosted in self.plugins}
+
+
+def _find_trouble(hosted: HostedPlugin) -> str:
+    if hosted.status is not PluginStatus.RUNNING or not isinstance(hosted.plugin, SelfReporting):
+        return ""
+    return hosted.plugin.find_trouble() or ""

@@ -131,3 +131,12 @@ def test_the_credentials_of_every_shipped_plugin_are_known_by_their_usual_names(
     assert {"SLACK_SIGNING_SECRET", "UNDERSTUDY_SLACK_APP_TOKEN"} <= names["slack"]
     assert "ZENDESK_API_TOKEN" in names["zendesk"]
     assert "UNDERSTUDY_REDMINE_API_KEY" in names["redmine"]
+
+
+async def test_a_running_plugin_in_trouble_says_so_in_health(monkeypatch):
+    host = build("good")
+    await host.start()
+    assert host.get_states()["good"] == (PluginStatus.RUNNING, "")
+    monkeypatch.setattr(host.plugins[0].plugin, "find_trouble", lambda: "the helpdesk cannot be reached", raising=False)
+    assert host.get_states()["good"] == (PluginStatus.RUNNING, "the helpdesk cannot be reached")
+    await host.stop()
