@@ -64,7 +64,10 @@ class Ticket(Row, table=True):
     """One ticket of one plugin, masked. `turns` is a list of {"speaker", "text"}; `group_key` ties near-duplicates and customers together."""
 
     __tablename__ = "ticket"
-    __table_args__ = (UniqueConstraint("plugin", "external_id"),)
+    __table_args__ = (
+        UniqueConstraint("plugin", "external_id"),
+        {"sqlite_autoincrement": True},
+    )  # an erased one's id is never another's
 
     id: int | None = Field(default=None, primary_key=True)
     plugin: str
@@ -145,6 +148,7 @@ class Example(Row, table=True):
     __table_args__ = (
         Index("ix_example_task_split", "task", "split"),
         Index("ix_example_task_id", "task", "id"),  # pages of the stream; without it every page sorts the whole table
+        {"sqlite_autoincrement": True},  # lineage outlives an erased example: its id is never another's
     )
 
     id: int | None = Field(default=None, primary_key=True)

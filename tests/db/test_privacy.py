@@ -252,3 +252,23 @@ def test_old_audit_rows_and_rejected_corrections_go(db_engine):
         later = now() + timedelta(days=1)
         assert privacy_retention.purge_corrections(session, later) == 1
         assert privacy_retention.purge_audit(session, later) == 3
+
+
+def add_taught_ticket(session):
+    """Return the ids of a new ticket and of an example of it."""
+    ticket = add_ticket(session)
+    example = Example(ticket_id=ticket.id, task=CLASSIFICATION, text="t", target="vpn")
+    session.add(example)
+    session.flush()
+    return ticket.id, example.id
+
+
+def test_the_ids_of_an_erased_ticket_and_of_its_example_are_never_given_again(db_engine):
+    with transaction(db_engine) as session:
+        ticket_id, example_id = add_taught_ticket(session)
+    with transaction(db_engine) as session:
+        privacy_erase.erase_ticket(session, ticket_id, actor="ana", reason="asked")
+    with transaction(db_engine) as session:
+        next_ticket, next_example = add_taught_ticket(session)
+    assert next_ticket > ticket_id
+    assert next_example > example_id
