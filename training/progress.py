@@ -7,7 +7,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from sqlalchemy import Engine as DbEngine
 from sqlmodel import Session
@@ -64,6 +64,23 @@ class Curves:
         points.append([float(step), float(value)])
         if len(points) > MAX_POINTS:
             del points[1:-1:2]
+
+
+class Report(Protocol):
+    """`training.progress.Progress.report`: may raise to end the run."""
+
+    def __call__(
+        self,
+        phase: str,
+        step: int,
+        total_steps: int,
+        *,
+        loss: float | None = None,
+        message: str | None = None,
+        figures: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Say where the run is; `figures` go into its record."""
+        ...
 
 
 class Progress:

@@ -12,9 +12,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from training.encoder.types import CancelledError, OnProgress, Progress, ShouldStop, TrainingDataError
+from training.progress import Report
 
 PHASE: Final = "sweep"
 LEDGER_FILE: Final = "sweep.json"
@@ -59,23 +60,6 @@ class Trial:
     def point(self) -> Point:
         """The point that was tried."""
         return Point(self.r, self.learning_rate)
-
-
-class Report(Protocol):
-    """`training.progress.Progress.report`: may raise to end the run."""
-
-    def __call__(
-        self,
-        phase: str,
-        step: int,
-        total_steps: int,
-        *,
-        loss: float | None = None,
-        message: str | None = None,
-        figures: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Say where the run is; `figures` go into its record."""
-        ...
 
 
 Measure = Callable[[Point, Path, OnProgress, ShouldStop], Mapping[str, float]]

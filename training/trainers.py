@@ -8,7 +8,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from pydantic import BaseModel
 
@@ -21,6 +21,7 @@ from bot.tasks.summary import SUMMARY_PROMPT_VERSION
 from bot.types import LabelSet
 from db.types import MaskedText, ModelKind, TaskKind
 from training.dataset import Dataset, Item
+from training.progress import Report
 
 if TYPE_CHECKING:
     from training.decoder.stages import OnFigures
@@ -31,23 +32,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 _FREE = {"threads", "checkpoint_seconds", "max_seconds", "preference_epochs", "preference_beta"}
 """Settings that decide nothing about what a sweep's trials come to."""
-
-
-class Report(Protocol):
-    """`training.progress.Progress.report`: may raise to end the run."""
-
-    def __call__(
-        self,
-        phase: str,
-        step: int,
-        total_steps: int,
-        *,
-        loss: float | None = None,
-        message: str | None = None,
-        figures: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Say where the run is; `figures` go into its record."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from sqlmodel import Session
 
 from bot.masking.masker import TextMasker
 from bot.masking.normalize import normalize
-from bot.masking.placeholders import LITERAL, PLACEHOLDER, Masked, PlaceholderMap, Span
+from bot.masking.placeholders import LITERAL, PLACEHOLDER, Masked, PlaceholderMap, Span, replace_spans
 from bot.masking.vault import Vault
 from db.privacy_tables import CorrectionKind
 from db.queries import privacy_corrections
@@ -187,19 +187,10 @@ def _join(spans: Sequence[Span], to_mask: Sequence[Match]) -> list[Span]:
 
 def _rebuild(text: str, spans: Sequence[Span], *, mapping: PlaceholderMap | None) -> Masked:
     draft = PlaceholderMap() if mapping is None else mapping.copy()
-    parts: list[str] = []
-    surfaces: list[tuple[str, str]] = []
-    position = 0
-    for span in spans:
-        surface = text[span.start : span.end]
-        placeholder = draft.placeholder(span.type, surface)
-        parts += [text[position : span.start], placeholder]
-        surfaces.append((placeholder, surface))
-        position = span.end
-    parts.append(text[position:])
+    masked, surfaces = replace_spans(text, spans, draft)
     if mapping is not None:
         mapping.replace_with(draft)
-    return Masked(MaskedText("".join(parts)), tuple(spans), tuple(surfaces))
+    return Masked(MaskedText(masked), tuple(spans), surfaces)
 
 
 def remask(text: str, rules: Rules, mapping: PlaceholderMap) -> MaskedText:

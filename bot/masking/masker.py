@@ -14,7 +14,17 @@ from bot.masking.arbitration import Finding, clean, grow_address, is_everyday, r
 from bot.masking.imports import blocked_heavy_imports, keep_tldextract_offline
 from bot.masking.lexicon import FILE_NAME, load_lexicon
 from bot.masking.normalize import Normalized, normalize
-from bot.masking.placeholders import LITERAL, LOOKALIKE, PLACEHOLDER, TOLERANT, Masked, MaskingError, PlaceholderMap, Span
+from bot.masking.placeholders import (
+    LITERAL,
+    LOOKALIKE,
+    PLACEHOLDER,
+    TOLERANT,
+    Masked,
+    MaskingError,
+    PlaceholderMap,
+    Span,
+    replace_spans,
+)
 from bot.masking.recognizers import build_rules
 from bot.masking.settings import MaskingSettings
 from bot.masking.tripwires import residual
@@ -100,23 +110,13 @@ class Masker:
     def _mask(self, text: str, mapping: PlaceholderMap) -> Masked:
         plain = normalize(text)
         spans = self._spans(text, plain, mapping)
-        parts: list[str] = []
-        surfaces: list[tuple[str, str]] = []
-        position = 0
-        for span in spans:
-            surface = text[span.start : span.end]
-            placeholder = mapping.placeholder(span.type, surface)
-            parts += [text[position : span.start], placeholder]
-            surfaces.append((placeholder, surface))
-            position = span.end
-        parts.append(text[position:])
-        masked = "".join(parts)
+        masked, surfaces = replace_spans(text, spans, mapping)
         if [m.group() for m in TOLERANT.finditer(masked)] != [placeholder for placeholder, _ in surfaces]:
             raise MaskingError("the masked text holds something that reads as a placeholder but is none: the text is withheld")
         left = residual(PLACEHOLDER.sub(" ", masked), self._settings.is_masked)
         if left:
             raise MaskingError(f"the masked text still seems to hold {left}: the text is withheld")
-        return Masked(MaskedText(masked), spans, tuple(surfaces))
+        return Masked(MaskedText(masked), spans, surfaces)
 
     def _spans(self, text: str, plain: Normalized, mapping: PlaceholderMap) -> tuple[Span, ...]:
         findings = [Finding(m.start(), m.end(), LITERAL, 1.0) for m in LOOKALIKE.finditer(plain.text)]

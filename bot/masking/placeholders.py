@@ -7,6 +7,7 @@ import json
 import re
 import unicodedata
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -181,3 +182,17 @@ class Masked:
 
     def __repr__(self) -> str:
         return f"Masked({len(self.text)} characters, {len(self.spans)} spans)"  # surfaces are raw text: keep them out of logs
+
+
+def replace_spans(text: str, spans: Iterable[Span], mapping: PlaceholderMap) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """Return the text with a placeholder in place of each span, and (placeholder, surface) of each in order; `mapping` gives the numbers."""
+    parts: list[str] = []
+    surfaces: list[tuple[str, str]] = []
+    position = 0
+    for span in spans:
+        surface = text[span.start : span.end]
+        placeholder = mapping.placeholder(span.type, surface)
+        parts += [text[position : span.start], placeholder]
+        surfaces.append((placeholder, surface))
+        position = span.end
+    return "".join([*parts, text[position:]]), tuple(surfaces)
