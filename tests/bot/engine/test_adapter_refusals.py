@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from bot.bundle import ADAPTER_FILE, PROBE_FILE, Probe
-from bot.engine.protocol import AdapterError, EngineError
+from bot.engine.proof import compare_probe
+from bot.engine.protocol import AdapterError, EngineError, NoEffectError
 from db.types import ModelKind, TaskKind
 from tests.support.engine_cases import CHOICES, ask, both_kinds
 from tests.support.tiny_decoder import make_lora, make_manifest, make_tiny_decoder
@@ -70,8 +71,15 @@ async def test_a_probe_mismatch_is_refused_and_what_was_live_stays_live(engine, 
 
 @both_kinds
 async def test_weights_that_change_nothing_are_refused(engine, bundles):
-    with pytest.raises(AdapterError, match="change nothing"):
+    with pytest.raises(NoEffectError, match="learned nothing"):
         await load(engine, await bundles(1, strength=0.0))
+
+
+def test_weights_that_learned_something_and_are_not_applied_are_no_such_case():
+    probe = Probe(texts=("a",), expected=((0.51, 0.49),), base=((0.5, 0.5),))
+    with pytest.raises(AdapterError, match="change nothing, so they are not applied") as caught:
+        compare_probe("d" * 64, ((0.5, 0.5),), base=((0.5, 0.5),), probe=probe, has_lora=True)
+    assert not isinstance(caught.value, NoEffectError)
 
 
 @both_kinds
