@@ -10,9 +10,10 @@ PYTHON ?=
 BIN := .venv/bin
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+DOMAIN ?=
 BENCHES := engine swap masking api train
 
-.PHONY: help setup demo run test lint format pin settings clean $(addprefix bench-,$(BENCHES))
+.PHONY: help setup demo run test lint format pin settings zendesk-app clean $(addprefix bench-,$(BENCHES))
 
 help:  ## Lists these commands.
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -47,6 +48,9 @@ pin: setup  ## Writes constraints.txt from what is installed.
 
 settings: setup  ## Writes docs/settings.md and deploy/env.example from the settings classes.
 	@$(BIN)/python scripts/settings_table.py
+
+zendesk-app: setup  ## Packs the Zendesk sidebar app for the bot at DOMAIN into dist/zendesk-app.zip.
+	@$(BIN)/python deploy/zendesk-app/package.py --domain '$(DOMAIN)'
 
 $(addprefix bench-,$(BENCHES)): bench-%: setup
 	@if [ -f benches/$*.py ]; then \

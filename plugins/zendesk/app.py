@@ -13,6 +13,7 @@ from plugins.helpdesk.intake import SignedWebhook
 from plugins.helpdesk.policy import build_slug
 from plugins.zendesk.client import ZendeskClient, build_api
 from plugins.zendesk.settings import ZendeskSettings
+from plugins.zendesk.sidebar import Sidebar
 from plugins.zendesk.webhook import ZendeskDialect
 
 NAME = "zendesk"
@@ -40,4 +41,5 @@ def build_plugin(
         allowed={"brand": settings.brand_labels, "form": settings.form_labels},
     )
     webhook = SignedWebhook(desk, ZendeskDialect(client, settings, clock))
+    webhook.router.include_router(Sidebar(bot, desk, settings, clock=clock).router)
     return HelpdeskPlugin(desk, name=NAME, clock=clock, router=webhook.router, watch=settings)

@@ -51,6 +51,11 @@ class ZendeskSettings(HelpdeskSettings):
         validation_alias=_name("WEBHOOK_SECRET"),
         description="Signing secret of the webhook; without it webhooks are refused. Also read from ZENDESK_WEBHOOK_SECRET.",
     )
+    app_secret: SecretStr | None = Field(
+        default=None,
+        validation_alias=_name("APP_SECRET"),
+        description="Shared secret of the sidebar app, 32 characters or more; without it the app is refused. Also read from ZENDESK_APP_SECRET.",
+    )
     webhook_tolerance_s: float = Field(
         default=300.0, ge=10.0, le=3600.0, description="Seconds by which a webhook's time of signing may differ from ours."
     )
