@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -70,9 +71,12 @@ def find_new(session: Session, rows: Iterable[PastTicket], *, plugin: str = PLUG
     return [row for row in new.values() if get_ticket_by_source(session, plugin=plugin, external_id=row.external_id) is None]
 
 
-def mask_tickets(masker: TextMasker, rows: Sequence[PastTicket], *, salt: bytes) -> list[MaskedTicket]:
-    """Mask tickets. Takes milliseconds each: do it in no transaction."""
-    return [_mask_ticket(masker, row, salt) for row in rows]
+def mask_tickets(masker: TextMasker, rows: Sequence[PastTicket], *, salt: bytes, at_once: int = 1) -> list[MaskedTicket]:
+    """Mask tickets, `at_once` of them side by side where the masker has processes. Takes milliseconds each: do it in no transaction."""
+    if at_once == 1:
+        return [_mask_ticket(masker, row, salt) for row in rows]
+    with ThreadPoolExecutor(at_once) as threads:
+        return list(threads.map(lambda row: _mask_ticket(masker, row, salt), rows))
 
 
 def _mask_ticket(masker: TextMasker, row: PastTicket, salt: bytes) -> MaskedTicket:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from sqlmodel import Session
 
     from bot.app import App
+    from bot.masking.corrections import Rules
     from bot.settings import Settings
 
 T = TypeVar("T")
@@ -58,8 +59,20 @@ def open_session(settings: "Settings", *, is_read_only: bool = False) -> "Iterat
 def mask_reason(settings: "Settings", reason: str) -> str:
     """Mask a person's words before they are stored; no masker is loaded for none. Raises MaskingError."""
     from bot.masking import Masker
+    from bot.masking.corrections import CorrectedMasker
 
-    return Masker(settings.masking).mask(reason).text if reason.strip() else ""
+    if not reason.strip():
+        return ""
+    return CorrectedMasker(Masker(settings.masking), load_corrections(settings)).mask(reason).text
+
+
+def load_corrections(settings: "Settings") -> "Rules":
+    """Return what people corrected about masking, as far as the vault's keys open it."""
+    from bot.app import build_vault
+    from bot.masking.corrections import load_rules
+
+    with open_session(settings, is_read_only=True) as session:
+        return load_rules(session, build_vault(settings))
 
 
 def run_with_bot(work: "Callable[[App], Awaitable[T]]") -> T:

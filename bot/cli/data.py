@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from bot.settings import Settings
     from bot.types import LabelSet
 
-_BATCH = 200
-
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
@@ -93,7 +91,7 @@ def _describe_import(counts: dict[str, Any]) -> str:
 
 
 def _import_plain(path: Path, label_set: "LabelSet", *, settings: "Settings", is_golden: bool) -> dict[str, int]:
-    from bot.cli.importing import Importer
+    from bot.cli.importing import BATCH, Importer
     from bot.importing import build_plain_ticket
 
     rows = list(_read_rows(path))
@@ -102,10 +100,10 @@ def _import_plain(path: Path, label_set: "LabelSet", *, settings: "Settings", is
             raise UserError(f"{where}: the field 'text' is empty; give the ticket's text or take the line out")
         if label_set.get(str(row["label"])) is None:
             raise UserError(f"{where}: the label is not in the label set '{label_set.name}'; add it there or correct the file")
-    importer = Importer(settings, label_set, is_golden=is_golden)
     tickets = [build_plain_ticket(row) for _, row in rows]
-    for start in range(0, len(tickets), _BATCH):
-        importer.store(tickets[start : start + _BATCH])
+    with Importer(settings, label_set, is_golden=is_golden) as importer:
+        for start in range(0, len(tickets), BATCH):
+            importer.store(tickets[start : start + BATCH])
     return importer.counts
 
 

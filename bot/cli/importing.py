@@ -1,4 +1,4 @@
-"""Importing an export with a mapping: batch by batch into the database, and rows that cannot be imported into a file with the reason.
+"""Importing files: batch by batch into the database, large ones masked in several processes; bad rows go to a file with the reason.
 
 Knows files and batches; what a row means is `bot.import_map`'s business, what is stored `bot.importing`'s.
 """
@@ -6,13 +6,14 @@ Knows files and batches; what a row means is `bot.import_map`'s business, what i
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Self, TextIO
 
-from bot.cli.common import get_actor, open_session
+from bot.cli.common import get_actor, load_corrections, open_session
+from bot.cli.masking import count_processes, open_pool
 from bot.errors import UserError
 from bot.import_files import RawRow, read_export
 from bot.import_map import ImportMap, RowError, apply_map, load_import_map
@@ -20,32 +21,52 @@ from bot.importing import MaskedTicket, find_new, get_salt, import_batch, mask_t
 from bot.types import PastTicket
 
 if TYPE_CHECKING:
-    from bot.masking import TextMasker
+    from bot.masking.corrections import CorrectedMasker, Rules
     from bot.settings import Settings
     from bot.types import LabelSet
 
-_BATCH = 200
+BATCH = 200
 _WITHHELD = "it could not be masked safely, so nothing of it was stored"
 
 
 class Importer:
-    """Masks and stores tickets, a batch in a transaction; `counts` adds up what became of them."""
+    """Masks and stores tickets, a batch in a transaction; `counts` adds up what became of them. Leave it to end its processes.
+
+    A full batch of new tickets means a large file: from then on several processes mask, unless masking.workers is 0.
+    """
 
     def __init__(self, settings: "Settings", label_set: "LabelSet", *, is_golden: bool) -> None:
         self._settings = settings
         self._label_set = label_set
         self._is_golden = is_golden
+        self._n_processes = count_processes() if settings.masking.workers else 1
+        self._is_large = False
+        self._running = ExitStack()
         self.counts = {"imported": 0, "known": 0, "withheld": 0}
 
-    @cached_property
-    def _masker(self) -> "TextMasker":
-        from bot.app import build_vault
-        from bot.masking import Masker
-        from bot.masking.corrections import CorrectedMasker, load_rules
+    def __enter__(self) -> Self:
+        return self
 
-        with open_session(self._settings) as session:
-            rules = load_rules(session, build_vault(self._settings))
-        return CorrectedMasker(Masker(self._settings.masking), rules)
+    def __exit__(self, *_: object) -> None:
+        self._running.close()
+
+    @cached_property
+    def _rules(self) -> "Rules":
+        return load_corrections(self._settings)
+
+    @cached_property
+    def _masker(self) -> "CorrectedMasker":
+        from bot.masking import Masker
+        from bot.masking.corrections import CorrectedMasker
+
+        return CorrectedMasker(Masker(self._settings.masking), self._rules)
+
+    @cached_property
+    def _pool(self) -> "CorrectedMasker":
+        from bot.masking.corrections import CorrectedMasker
+
+        pool = self._running.enter_context(open_pool(self._settings.masking, workers=self._n_processes))
+        return CorrectedMasker(pool, self._rules)
 
     @cached_property
     def _salt(self) -> bytes:
@@ -58,13 +79,19 @@ class Importer:
             new = find_new(session, batch)
         masked: list[MaskedTicket] = []
         if new:  # slow: outside the transactions, or everyone else would wait
-            masked = mask_tickets(self._masker, new, salt=self._salt)
+            masked = self._mask(new)
         with open_session(self._settings) as session:
             found = import_batch(session, masked, label_set=self._label_set, is_golden=self._is_golden, actor=get_actor())
         found["known"] += len(batch) - len(new)
         for name, count in found.items():
             self.counts[name] += count
         return [ticket.external_id for ticket in masked if ticket.is_withheld]
+
+    def _mask(self, new: Sequence[PastTicket]) -> list[MaskedTicket]:
+        self._is_large = self._is_large or len(new) >= BATCH
+        if self._is_large and self._n_processes > 1:
+            return mask_tickets(self._pool, new, salt=self._salt, at_once=2 * self._n_processes)
+        return mask_tickets(self._masker, new, salt=self._salt)
 
 
 class Rejects:
@@ -116,11 +143,10 @@ def import_export(
     target = rejects or path.with_name(f"{path.name}.rejects.jsonl")
     if target.resolve() in {path.resolve(), map_path.resolve()}:
         raise UserError(f"{target} would be read and written at once: name another file with --rejects")
-    importer = Importer(settings, label_set, is_golden=is_golden)
     counts: dict[str, Any] = {"read": 0, "skipped": 0}
-    with _open_rejects(target) as found:
+    with Importer(settings, label_set, is_golden=is_golden) as importer, _open_rejects(target) as found:
         rows = _read(path, mapping, label_set, counts=counts, rejects=found)
-        while batch := list(islice(rows, _BATCH)):
+        while batch := list(islice(rows, BATCH)):
             if is_dry:
                 importer.counts["imported"] += len({ticket.external_id for _, ticket in batch})
                 continue

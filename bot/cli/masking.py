@@ -21,7 +21,7 @@ from bot.cli.tickets import FILE_OPTION, TEXT_ARGUMENT, read_text
 from bot.errors import UserError
 
 if TYPE_CHECKING:
-    from bot.masking import Masked, MaskingSettings
+    from bot.masking import Masked, MaskerPool, MaskingSettings
 
 _FEW_ROWS = 64
 """Up to so many rows one process is faster: starting several takes as long as masking these."""
@@ -74,7 +74,7 @@ def mask_file(settings: "MaskingSettings", source: Path, target: Path, *, worker
     rows = read_rows(source)
     few = list(islice(rows, _FEW_ROWS + 1))  # a bad line near the start is told before anything is loaded
     if workers is None:
-        workers = 0 if len(few) <= _FEW_ROWS else min(_MAX_WORKERS, os.cpu_count() or 1)
+        workers = 0 if len(few) <= _FEW_ROWS else count_processes()
     n_withheld = 0
     with open_replacing(target) as out, _open_masker(settings, workers) as submit:
         for row_id, result in _mask_rows(chain(few, rows), submit, in_flight=_IN_FLIGHT * max(1, workers)):
@@ -128,9 +128,7 @@ def _mask_rows(
 @contextmanager
 def _open_masker(settings: "MaskingSettings", workers: int) -> Iterator[Submit]:
     """A way to have texts masked, in that many processes or, with 0, in this one."""
-    import asyncio
-
-    from bot.masking import Masker, MaskerPool, MaskingError
+    from bot.masking import Masker, MaskingError
 
     def mask_now(text: str) -> "Future[Masked]":
         result: Future[Masked] = Future()
@@ -144,9 +142,25 @@ def _open_masker(settings: "MaskingSettings", workers: int) -> Iterator[Submit]:
         masker = Masker(settings)
         yield mask_now
         return
+    with open_pool(settings, workers=workers) as pool:
+        yield pool.submit
+
+
+def count_processes() -> int:
+    """How many processes bulk work masks in, unless told otherwise."""
+    return min(_MAX_WORKERS, os.cpu_count() or 1)
+
+
+@contextmanager
+def open_pool(settings: "MaskingSettings", *, workers: int) -> "Iterator[MaskerPool]":
+    """Start that many masking processes for bulk work, and end them."""
+    import asyncio
+
+    from bot.masking import MaskerPool
+
     pool = MaskerPool(settings.model_copy(update={"workers": workers}), keeps_room=False)
     asyncio.run(pool.start())
     try:
-        yield pool.submit
+        yield pool
     finally:
         asyncio.run(pool.stop())

@@ -36,22 +36,27 @@ def status(as_json: bool = JSON_OPTION) -> None:
     """Say how many entries each key opens, and when they expire."""
     from bot.app import open_database
     from bot.privacy.keys import get_status
+    from bot.sealing import Sealer
 
     settings = read_settings()
     vault = _open(settings)
     db_engine = open_database(settings)
     try:
-        found = get_status(db_engine, vault)
+        found = get_status(db_engine, vault, Sealer.open(settings.home, settings.vault_keys))
     finally:
         db_engine.dispose()
     if as_json:
         print_json(found)
         return
     rows = [
-        (position + 1, name, found.n_maps.get(name, 0), found.n_phrases.get(name, 0))
+        (position + 1, name, found.n_maps.get(name, 0), found.n_phrases.get(name, 0), found.n_plugin_rows.get(name, 0))
         for position, name in enumerate(found.fingerprints)
     ]
-    print_table("Vault keys, newest first", ("key", "fingerprint", "placeholder maps", "phrases"), rows)
+    print_table("Vault keys, newest first", ("key", "fingerprint", "placeholder maps", "phrases", "rows of plugins"), rows)
+    if found.n_own:
+        console.print(
+            f"{found.n_own} rows of plugins are under the key in the home folder; `vault rotate` moves them.", highlight=False
+        )
     console.print(f"{found.n_unreadable} entries cannot be opened with these keys.", highlight=False)
     if found.expires_first is not None:
         console.print(f"Placeholder maps expire between {found.expires_first} and {found.expires_last}.", highlight=False)
@@ -78,7 +83,10 @@ def rotate(as_json: bool = JSON_OPTION) -> None:
     what = ", ".join(f"{count} {name}" for name, count in done.rotated.items()) or "nothing"
     console.print(f"Encrypted anew with key {vault.fingerprints[0]}: {what}.", highlight=False)
     if done.n_unreadable:
-        console.print(f"{done.n_unreadable} entries cannot be opened with any key; they expire by themselves.", highlight=False)
+        console.print(
+            f"{done.n_unreadable} entries cannot be opened with any key; placeholder maps among them expire by themselves.",
+            highlight=False,
+        )
     if done.n_bare:
         console.print(
             f"{done.n_bare} corrections are kept as hashes under an older key and end with it: report them again first.",

@@ -6,6 +6,7 @@ Works on keyed hashes of words, so that no phrase need be readable. Knows nothin
 import asyncio
 import hmac
 import logging
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -128,6 +129,7 @@ class CorrectedMasker:
     def __init__(self, inner: TextMasker, rules: Rules | None = None) -> None:
         self.inner = inner
         self._rules = rules or Rules()
+        self._numbering = threading.Lock()
 
     @property
     def rules(self) -> Rules:
@@ -144,7 +146,7 @@ class CorrectedMasker:
         if not rules:
             return self.inner.mask(text, mapping)
         draft = PlaceholderMap() if mapping is None else mapping.copy()
-        return _correct(text, self.inner.mask(text, draft), rules, mapping=mapping)
+        return self._correct(text, self.inner.mask(text, draft), rules, mapping=mapping)
 
     async def mask_async(self, text: str, mapping: PlaceholderMap | None = None) -> Masked:
         """As `TextMasker.mask_async`, with the corrections applied."""
@@ -153,14 +155,14 @@ class CorrectedMasker:
             return await self.inner.mask_async(text, mapping)
         draft = PlaceholderMap() if mapping is None else mapping.copy()
         masked = await self.inner.mask_async(text, draft)
-        return await asyncio.to_thread(_correct, text, masked, rules, mapping=mapping)
+        return await asyncio.to_thread(self._correct, text, masked, rules, mapping=mapping)
 
-
-def _correct(text: str, masked: Masked, rules: Rules, *, mapping: PlaceholderMap | None) -> Masked:
-    """Apply the corrections, and give the numbers anew: a value that is not personal shall have none."""
-    to_mask, to_keep = rules.find(text)
-    spans = [span for span in masked.spans if not _is_kept(span, to_keep)]
-    return _rebuild(text, _join(spans, to_mask), mapping=mapping)
+    def _correct(self, text: str, masked: Masked, rules: Rules, *, mapping: PlaceholderMap | None) -> Masked:
+        """Apply the corrections, and give the numbers anew: a value that is not personal shall have none."""
+        to_mask, to_keep = rules.find(text)
+        spans = _join([span for span in masked.spans if not _is_kept(span, to_keep)], to_mask)
+        with self._numbering:  # two texts of one ticket at once must not both take the next number
+            return _rebuild(text, spans, mapping=mapping)
 
 
 def _is_kept(span: Span, to_keep: Sequence[Match]) -> bool:

@@ -1,7 +1,7 @@
 """What the vault's keys open, and moving everything to the newest one: placeholder maps, phrases, and what plugins keep."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -25,11 +25,16 @@ _PAGE = 500
 
 @dataclass(frozen=True)
 class VaultStatus:
-    """How many entries each key opens, by its fingerprint, newest key first, and how many none opens."""
+    """How many entries each key opens, by its fingerprint, newest key first, and how many none opens.
+
+    `n_own` counts what plugins kept while there was no vault key, under the key in this installation's own file.
+    """
 
     fingerprints: tuple[str, ...]
     n_maps: dict[str, int]
     n_phrases: dict[str, int]
+    n_plugin_rows: dict[str, int]
+    n_own: int
     n_unreadable: int
     expires_first: str | None
     expires_last: str | None
@@ -52,29 +57,46 @@ class Rotation:
         return self.n_unreadable == 0 and self.n_bare == 0
 
 
-def get_status(db_engine: DbEngine, vault: Vault) -> VaultStatus:
+def get_status(db_engine: DbEngine, vault: Vault, sealer: Sealer) -> VaultStatus:
     """Try every entry. Reads only."""
-    maps: Counter[str] = Counter()
-    phrases: Counter[str] = Counter()
-    n_unreadable = 0
+
+    def count(ciphertexts: Iterable[bytes | None]) -> Counter[str | None]:
+        positions = (vault.find_key(ciphertext) for ciphertext in ciphertexts if ciphertext)
+        return Counter(None if position is None else vault.fingerprints[position] for position in positions)
+
     with transaction(db_engine, is_read_only=True) as session:
         first, last = session.exec(select(func.min(VaultEntry.expires_at), func.max(VaultEntry.expires_at))).one()
-        rows = [(maps, row.ciphertext) for row in _iterate(session, VaultEntry, VaultEntry.ticket_id)]
-        rows += [(phrases, row.ciphertext) for row in _iterate(session, Correction, Correction.id) if row.ciphertext]
-    for counter, ciphertext in rows:
-        position = vault.find_key(ciphertext)
-        if position is None:
-            n_unreadable += 1
-        else:
-            counter[vault.fingerprints[position]] += 1
+        maps = count(row.ciphertext for row in _iterate(session, VaultEntry, VaultEntry.ticket_id))
+        phrases = count(row.ciphertext for row in _iterate(session, Correction, Correction.id))
+        kept = [row.ciphertext for row in _iterate(session, PluginEvent, PluginEvent.id)]
+        kept += session.exec(select(PluginValue.ciphertext)).all()
+    own = [
+        ciphertext for ciphertext in kept if ciphertext and vault.find_key(ciphertext) is None and _is_open(sealer, ciphertext)
+    ]
+    plugin_rows = count(kept)
+    n_unreadable = maps.pop(None, 0) + phrases.pop(None, 0) + plugin_rows.pop(None, 0) - len(own)
     return VaultStatus(
         fingerprints=vault.fingerprints,
-        n_maps=dict(maps),
-        n_phrases=dict(phrases),
+        n_maps=_drop_none(maps),
+        n_phrases=_drop_none(phrases),
+        n_plugin_rows=_drop_none(plugin_rows),
+        n_own=len(own),
         n_unreadable=n_unreadable,
         expires_first=None if first is None else str(first),
         expires_last=None if last is None else str(last),
     )
+
+
+def _drop_none(counts: Mapping[str | None, int]) -> dict[str, int]:
+    return {name: count for name, count in counts.items() if name is not None}
+
+
+def _is_open(sealer: Sealer, ciphertext: bytes) -> bool:
+    try:
+        sealer.unseal(ciphertext)
+    except SealError:
+        return False
+    return True
 
 
 def rotate(db_engine: DbEngine, vault: Vault, sealer: Sealer, *, actor: str) -> Rotation:

@@ -59,9 +59,12 @@ def build_person_rules(person: str) -> Rules:
 
 
 def is_same(person: list[str], surface: str) -> bool:
-    """Whether a value of a placeholder map is the person looked for: all words asked for stand in it."""
+    """Whether a value of a placeholder map is the person looked for: all words asked for stand in it, or it is the number asked for."""
     words = split_words(surface)
-    return words == person or (len(person) < len(words) and set(person) <= set(words))
+    if words == person or (len(person) < len(words) and set(person) <= set(words)):
+        return True
+    asked, known = "".join(person), "".join(words)  # a phone number may be grouped otherwise
+    return asked == known and asked.isdigit()
 
 
 @dataclass(frozen=True)
@@ -87,12 +90,13 @@ class Finder:
                 wanted = [bound(key) for key in subject.ticket_ids]
                 known = session.exec(select(Ticket.id).where(col(Ticket.id).in_(wanted))).all()
                 held.tickets = {key: "asked" for key in known if key is not None}
-            self._find_plugin_rows(session, subject.person.strip(), held)
         if subject.person.strip():
             places = Scrubber(self.db_engine, self.vault).find(build_person_rules(subject.person))
             for ticket_id in places.ticket_ids:
                 held.add(ticket_id, "text")
             held.n_other_rows = places.n_other_rows + len(places.example_ids)
+        with transaction(self.db_engine, is_read_only=True) as session:  # last: plugins keep rows on every ticket found so far
+            self._find_plugin_rows(session, subject.person.strip(), held)
         return held
 
     def describe(self, held: Held) -> Findings:
@@ -219,10 +223,15 @@ def _read_references(session: Session, ticket_ids: Mapping[int, str]) -> dict[st
 def _mentions(payload: Mapping[str, Any], key: str, *, plugin: str, references: Mapping[str, set[str]], rules: Rules) -> bool:
     """Whether a row of a plugin is about one of the tickets, or holds the person. A queue "zendesk.outbox" is the plugin's own."""
     ids = references.get(plugin.partition(".")[0], set())
-    if any(reference and (reference == key or reference in key.split(":")) for reference in ids):
+    if any(reference and _stands_in(reference, key) for reference in ids):
         return True
     strings = [key, *iterate_strings(payload), *_iterate_numbers(payload)]
     return any(text in ids for text in strings) or (bool(rules) and any(rules.find(text)[0] for text in strings))
+
+
+def _stands_in(reference: str, key: str) -> bool:
+    """Whether a key names a ticket, as "ticket/4711" and "card:T1/C1/1.2" do: the whole reference between colons, slashes or the ends."""
+    return f"/{reference}/".replace(":", "/") in f"/{key}/".replace(":", "/")
 
 
 def _iterate_numbers(value: Any, name: str = "") -> Iterator[str]:

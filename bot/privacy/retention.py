@@ -17,7 +17,7 @@ from db.queries.audit import record_audit
 from db.queries.events import purge_events
 from db.queries.tickets import purge_expired_vault
 from db.queries.values import purge_expired_values
-from db.session import retry_transaction
+from db.session import drop_leftovers, retry_transaction
 from db.tables import now
 
 ACTION_PURGED = "retention.purge"
@@ -63,6 +63,7 @@ class Retention:
         done = {name: count for name, count in counts.items() if count}
         if done:
             retry_transaction(self.db_engine, partial(_audit, counts=done))
+        drop_leftovers(self.db_engine)
         return done
 
     def _repeat(self, step: Purge, before: datetime) -> int:

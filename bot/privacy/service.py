@@ -33,7 +33,7 @@ from db.privacy_tables import CorrectionKind, CorrectionStatus
 from db.queries import privacy_corrections, privacy_erase
 from db.queries.audit import record_audit
 from db.queries.common import row_id
-from db.session import retry_transaction, transaction
+from db.session import drop_leftovers, retry_transaction, transaction
 
 T = TypeVar("T")
 ACTION_EXPORTED = "person.export"
@@ -136,6 +136,7 @@ class PrivacyService:
             report = erase(self._build_scrubber(), held, person=subject.person.strip(), actor=actor, reason=masked)
             for ticket_id in held.tickets:
                 self._forget(ticket_id)
+            drop_leftovers(self.db_engine)
             return report
 
         async with self._erasing:
@@ -175,6 +176,7 @@ class PrivacyService:
                 privacy_corrections.record_remasked, correction_id=row_id(row), n_remasked=done.count, actor=JOB_ACTOR
             )
             retry_transaction(self.db_engine, finish)
+        drop_leftovers(self.db_engine)
         return len(pending)
 
     def purge(self, *, should_stop: Callable[[], bool] = lambda: False) -> dict[str, int]:

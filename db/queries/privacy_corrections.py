@@ -6,7 +6,9 @@ Takes hashes, ciphertexts and masked contexts; knows no phrase and no masker.
 import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
+from sqlalchemy import or_
 from sqlmodel import Session, col, select
 
 from db.errors import StateConflictError
@@ -23,6 +25,9 @@ ACTION_REMASKED = "correction.remask"
 _SALT = "privacy.salt"
 _REVISION = "privacy.revision"
 _LOCK = "privacy"
+SETTLED_AFTER = timedelta(minutes=10)
+"""So long a text may be on its way that was masked before a correction was approved: the longest one, or another replica's."""
+_LOOKED_BACK = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -98,14 +103,24 @@ def list_approved(session: Session) -> Sequence[Correction]:
     return session.exec(query.order_by(col(Correction.id))).all()
 
 
-def list_to_remask(session: Session) -> Sequence[Correction]:
-    """Return approved "should have been masked" whose phrase has not been looked for in the stored texts yet."""
+def list_to_remask(session: Session, *, at: datetime | None = None) -> Sequence[Correction]:
+    """Return approved "should have been masked" whose phrase is to be looked for in the stored texts: at once, and again once settled.
+
+    A text that was being masked during the approval is stored after the first look; the second one finds it.
+    """
+    at = at or now()
     query = select(Correction).where(
         col(Correction.status) == CorrectionStatus.APPROVED,
         col(Correction.kind) == CorrectionKind.MASK,
-        col(Correction.remasked_at).is_(None),
+        or_(col(Correction.remasked_at).is_(None), col(Correction.reviewed_at) > at - _LOOKED_BACK),
     )
-    return session.exec(query.order_by(col(Correction.id))).all()
+    return [row for row in session.exec(query.order_by(col(Correction.id))).all() if _is_look_due(row, at)]
+
+
+def _is_look_due(row: Correction, at: datetime) -> bool:
+    if row.remasked_at is None or row.reviewed_at is None:
+        return True
+    return row.remasked_at < row.reviewed_at + SETTLED_AFTER <= at
 
 
 def review_correction(session: Session, correction_id: int, *, is_approved: bool, actor: str, reason: str = "") -> Correction:
@@ -137,9 +152,9 @@ def review_correction(session: Session, correction_id: int, *, is_approved: bool
 
 
 def record_remasked(session: Session, correction_id: int, *, n_remasked: int, actor: str) -> None:
-    """Note that the stored texts hold the phrase no longer. Audited with the count."""
+    """Note that the stored texts hold the phrase no longer; a second look adds to the count. Audited with the count."""
     row = get_correction(session, correction_id, is_locked=True)
-    row.remasked_at, row.n_remasked = now(), n_remasked
+    row.remasked_at, row.n_remasked = now(), (row.n_remasked or 0) + n_remasked
     detail = {"n_remasked": n_remasked}
     record_audit(session, actor=actor, action=ACTION_REMASKED, subject_type="correction", subject_id=correction_id, detail=detail)
 

@@ -124,6 +124,10 @@ class Guard:
         """Return the name a person entered, or the one from the settings."""
         return clean_actor(unquote(request.cookies.get(ACTOR_COOKIE, ""))) or self._settings.actor
 
+    def is_named(self, request: Request) -> bool:
+        """Whether a person, or whoever set the console up, said who acts here: a shared token alone does not."""
+        return bool(clean_actor(unquote(request.cookies.get(ACTOR_COOKIE, "")))) or "actor" in self._settings.model_fields_set
+
     def _sign(self, purpose: str, value: str) -> str:
         return hmac.new(self._key, f"{purpose}:{value}".encode(), hashlib.sha256).hexdigest()[:40]
 

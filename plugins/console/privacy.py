@@ -85,24 +85,41 @@ class PrivacyPages:
         form = await read_form(request)
         findings = await self._bot.privacy.find(parse_subject(form))
         asked = {name: form.get(name, "").strip() for name in ("person", "ticket", "plugin", "external_id")}
-        return await self._pages.render(request, "privacy_people.html", section="privacy", findings=findings, asked=asked)
+        return await self._pages.render(
+            request,
+            "privacy_people.html",
+            section="privacy",
+            findings=findings,
+            asked=asked,
+            is_named=self._guard.is_named(request),
+        )
 
     async def export(self, request: Request) -> Response:
-        """Send everything held as a file."""
+        """Send everything held as a file, once the box is ticked and the person is named."""
         form = await read_form(request)
-        found = await self._bot.privacy.export(parse_subject(form), actor=self._guard.get_actor(request))
+        if form.get("sure") != "yes":
+            raise FormError("Tick the box first: the file holds personal data in clear.")
+        found = await self._bot.privacy.export(parse_subject(form), actor=self._get_name(request))
         body = json.dumps(found, ensure_ascii=False, indent=2, default=_encode)
         headers = {"Content-Disposition": 'attachment; filename="understudy-export.json"', "Cache-Control": "no-store"}
         return Response(body, media_type="application/json", headers=headers)
 
     async def erase(self, request: Request) -> Response:
-        """Erase everything held, once the box is ticked."""
+        """Erase everything held, once the box is ticked and the person is named."""
         form = await read_form(request)
         if form.get("sure") != "yes":
             raise FormError("Tick the box first: erasing cannot be undone.")
         reason = parse_text(form, "reason", name="reason", limit=MAX_REASON_CHARS)
-        await self._bot.privacy.erase(parse_subject(form), actor=self._guard.get_actor(request), reason=reason)
+        await self._bot.privacy.erase(parse_subject(form), actor=self._get_name(request), reason=reason)
         return self._pages.redirect(request, "/privacy/people", flash="erased")
+
+    def _get_name(self, request: Request) -> str:
+        """Return who exports or erases. Raises FormError for nobody in particular: the audit log has to name somebody."""
+        if not self._guard.is_named(request):
+            raise FormError(
+                f"Say who you are first, under 'You are {self._guard.get_actor(request)}': this is recorded under your name."
+            )
+        return self._guard.get_actor(request)
 
     async def show_map(self, request: Request) -> Response:
         """Show every table and column: what it holds, how long, who reads it, where it leaves."""

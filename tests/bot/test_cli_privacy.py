@@ -7,7 +7,7 @@ import pytest
 from typer.testing import CliRunner
 
 from bot.app import build_vault, open_database
-from bot.cli.common import read_settings
+from bot.cli.common import mask_reason, read_settings
 from bot.cli.main import app
 from bot.errors import UserError
 from bot.masking import PlaceholderMap, Vault
@@ -110,6 +110,12 @@ def test_a_correction_is_reported_listed_approved_applied_and_tested(ticket_id, 
     assert "is rejected" in run("privacy", "reject", row["id"])
     with pytest.raises(BotError, match="rejected already"):
         run("privacy", "approve", row["id"])
+
+
+def test_a_reason_on_the_command_line_is_masked_by_the_corrections_too(ticket_id, db_engine):
+    run("privacy", "report", "mask", "PERSON", "qwyx", "--ticket", ticket_id)
+    run("privacy", "approve", "1")
+    assert mask_reason(read_settings(), "qwyx of maria@example.com asked") == "<PERSON_1> of <EMAIL_ADDRESS_1> asked"
 
 
 def test_the_data_map_is_printed_as_a_table_a_page_and_json(home):

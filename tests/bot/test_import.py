@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import threading
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from sqlmodel import select
 from typer.testing import CliRunner
 
 from bot.app import load_labels, open_database
+from bot.cli import importing
 from bot.cli.common import read_settings
 from bot.cli.main import app
 from bot.errors import UserError
@@ -274,6 +276,21 @@ def test_a_ticket_that_cannot_be_masked_is_rejected_and_leaves_no_trace(home, tm
     with transaction(db_engine) as session:
         assert [row.text for row in session.exec(select(Ticket))] == ["my printer"]
     db_engine.dispose()
+
+
+def test_a_large_file_is_masked_in_several_processes_and_comes_out_the_same(home, tmp_path, monkeypatch):
+    monkeypatch.setenv("UNDERSTUDY_MASKING_CHUNK_TIMEOUT_MS", "60000")
+    monkeypatch.setattr("bot.cli.importing.BATCH", 20)
+    monkeypatch.setattr("bot.cli.importing.count_processes", lambda: 2)
+    started = []
+    open_pool = importing.open_pool
+    monkeypatch.setattr("bot.cli.importing.open_pool", lambda *a, **k: started.append(k["workers"]) or open_pool(*a, **k))
+    rows = [{"id": n, "text": f"user{n}@example.com: printer {n}", "kind": "Access"} for n in range(45)]
+    export = write(tmp_path, "rows.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    counts = run(export, "--map", write(tmp_path, "map.yaml", "text: text\nlabel: kind\n"))
+    assert (counts["imported"], started) == (45, [2])
+    assert [row.text for row in read_examples()] == [f"<EMAIL_ADDRESS_1>: printer {n}" for n in range(45)]
+    assert not [thread for thread in threading.enumerate() if thread.name == "masking-seat"]
 
 
 def test_the_rejects_are_never_written_over_the_export(home, tmp_path):

@@ -20,8 +20,9 @@ from bot.masking.wire import Channel
 from bot.masking.worker import answer_job
 
 PATIENT = {"chunk_timeout_ms": 60_000}  # a busy machine must not fail a test
-LONG = "Hi, the export of ann.lee@example.com failed again and again.\n" * 3300  # 200 kB: seconds of work
-BULKY = LONG[: len(LONG) // 3300 * 1000]  # still a second or more
+LINE = "Hi, the export of ann.lee@example.com failed again and again.\n"
+BULKY = LINE * 1000  # 60 kB: a second or more
+LONG = LINE * 80  # more than chunk_chars, so not for every process
 WAIT_S = 120.0
 
 
@@ -53,7 +54,9 @@ async def started(**settings):
 @pytest.fixture(scope="module")
 def pool():
     pool = MaskerPool(MaskingSettings(workers=2, **PATIENT))
-    asyncio.run(pool.start())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("UNDERSTUDY_VAULT_KEY", "not-for-others")
+        asyncio.run(pool.start())
     yield pool
     asyncio.run(pool.stop())
 
@@ -112,7 +115,9 @@ async def test_short_tickets_pass_a_long_one_that_came_first(pool):
         await pool.mask_async(text)
         done.append(name)
 
-    await asyncio.gather(mask("long", LONG), mask("long too", LONG), *(mask(n, f"user{n}@example.com writes") for n in range(12)))
+    await asyncio.gather(
+        mask("long", BULKY), mask("long too", LONG), *(mask(n, f"user{n}@example.com writes") for n in range(12))
+    )
     assert done == [*range(12), "long", "long too"]
 
 
@@ -134,7 +139,7 @@ async def test_process_that_dies_in_mid_text_withholds_that_text_alone():
         assert [(await asyncio.wrap_future(other)).text for other in others] == ["<EMAIL_ADDRESS_1> writes"] * 4
         wait_until(lambda: len(pool.pids) == 2)
         # Only the process that was started again takes long texts.
-        assert (await pool.mask_async(BULKY)).text.count("<EMAIL_ADDRESS_1>") == 1000
+        assert (await pool.mask_async(LONG)).text.count("<EMAIL_ADDRESS_1>") == 80
 
 
 async def test_process_that_died_idle_costs_no_text():
@@ -282,16 +287,14 @@ def test_processes_end_when_the_bot_is_killed_even_in_mid_text():
     wait_until(lambda: not any(is_running(pid) for pid in pids))
 
 
-async def test_process_holds_no_secret_and_can_leave_no_text_behind(monkeypatch):
-    monkeypatch.setenv("UNDERSTUDY_VAULT_KEY", "planted")
-    async with started(workers=1) as pool:
-        proc = Path(f"/proc/{pool.pids[0]}")
-        environment = (proc / "environ").read_bytes()
-        assert b"OMP_NUM_THREADS=1" in environment
-        assert b"planted" not in environment
-        assert [(proc / "fd" / number).readlink() for number in "012"] == [Path("/dev/null")] * 3
-        core = next(line for line in (proc / "limits").read_text().splitlines() if line.startswith("Max core file size"))
-        assert core.split()[4:6] == ["0", "0"]
+def test_process_holds_no_secret_and_can_leave_no_text_behind(pool):
+    proc = Path(f"/proc/{pool.pids[0]}")
+    environment = (proc / "environ").read_bytes()
+    assert b"OMP_NUM_THREADS=1" in environment
+    assert b"not-for-others" not in environment
+    assert [(proc / "fd" / number).readlink() for number in "012"] == [Path("/dev/null")] * 3
+    core = next(line for line in (proc / "limits").read_text().splitlines() if line.startswith("Max core file size"))
+    assert core.split()[4:6] == ["0", "0"]
 
 
 def test_environment_keeps_what_is_not_ours(monkeypatch):

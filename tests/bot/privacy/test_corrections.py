@@ -1,9 +1,14 @@
 """What people say about masking: taken in without a raw word at rest, in force once approved, applied to what is stored, and tested for."""
 
+import contextlib
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from sqlmodel import select
 
 from bot.masking import PlaceholderMap
+from bot.masking.corrections import PhraseRule, Rules, hash_words
 from bot.plugin_api import BotError, ConflictError, CorrectionKind, CorrectionStatus, NotFoundError, Subject
 from db.privacy_tables import Correction
 from db.queries import adapters, lineage
@@ -17,6 +22,26 @@ from tests.support.db_rows import add_adapter, add_run
 
 MASK, KEEP = CorrectionKind.MASK, CorrectionKind.KEEP
 LEAK = "Ask Bo Ek, said Maria Gonzalez. Bo Ek knows."
+
+
+def test_two_texts_of_one_ticket_at_once_never_share_a_number(site, monkeypatch):
+    """Both have read the map before either writes into it."""
+    secret = b"x" * 32
+    rule = PhraseRule(MASK, "PERSON", hash_words(["bo"], secret), "k", 1)
+    site.masker.set_rules(Rules([rule], {"k": secret}))
+    mapping, copy, both = PlaceholderMap(), PlaceholderMap.copy, threading.Barrier(2, timeout=0.5)
+
+    def copy_together(self):
+        copied = copy(self)
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait()
+        return copied
+
+    monkeypatch.setattr(PlaceholderMap, "copy", copy_together)
+    with ThreadPoolExecutor(2) as threads:
+        masked = list(threads.map(lambda text: site.masker.mask(text, mapping), ["Jasper and Bo", "Tom Berg and Bo"]))
+    assert len({m.surfaces[0][0] for m in masked}) == 2
+    assert len(mapping.entries) == 3
 
 
 async def report(site, **values):

@@ -4,12 +4,17 @@ import asyncio
 import threading
 from datetime import timedelta
 
+from sqlmodel import select
+
+from bot.masking.corrections import Rules
 from bot.plugin_api import CorrectionKind, Subject
 from bot.privacy.jobs import LEASE, LEASE_TTL, PrivacyJobs
 from bot.privacy.retention import STEPS, Retention
 from bot.privacy.settings import RetentionSettings
+from db.privacy_tables import Correction
 from db.queries import leases
 from db.queries.audit import list_audit
+from db.queries.privacy_corrections import SETTLED_AFTER, list_to_remask
 from db.tables import Ticket, VaultEntry, now
 from tests.bot.privacy.conftest import build_site
 
@@ -34,6 +39,27 @@ async def test_an_approved_phrase_is_masked_in_stored_texts_by_the_job(site):
     await approve(site, "Bo Ek")
     await PrivacyJobs(site.service).look()
     assert site.read(lambda s: s.get(Ticket, ticket_id)).text == "<PERSON_1> wrote."
+
+
+async def test_a_text_that_was_being_masked_during_the_approval_is_found_by_a_second_look(site):
+    await approve(site, "Bo Ek")
+    jobs = PrivacyJobs(site.service)
+    await jobs.look()
+    site.masker.set_rules(Rules())  # as when its masking had begun before
+    ticket_id = site.add_ticket("Bo Ek wrote.", external_id="1")
+    await site.service.reload()
+    await jobs.look()
+    assert site.read(lambda s: s.get(Ticket, ticket_id)).text == "Bo Ek wrote."
+
+    def make_older(session):
+        row = session.exec(select(Correction)).one()
+        row.reviewed_at, row.remasked_at = row.reviewed_at - SETTLED_AFTER, row.remasked_at - SETTLED_AFTER
+
+    site.write(make_older)
+    await jobs.look()
+    assert site.read(lambda s: s.get(Ticket, ticket_id)).text == "<PERSON_1> wrote."
+    assert site.read(lambda s: s.exec(select(Correction)).one()).n_remasked == 1
+    assert site.read(list_to_remask) == []
 
 
 async def test_what_another_process_erased_is_forgotten_here(site, tmp_path, keys):

@@ -40,14 +40,27 @@ async def test_a_rotation_a_second_time_changes_no_map_and_no_phrase(site, keys)
     assert done.rotated == {}
 
 
-def test_entries_under_a_lost_key_are_counted_and_left(site, tmp_path):
+def test_entries_under_a_lost_key_are_counted_and_left(site, keys):
     site.add_ticket("Maria Gonzalez wrote.", external_id="1")
     lost = Vault.from_keys([Vault.new_key()])
     done = rotate(site.db_engine, lost, Sealer([Vault.new_key()]), actor="ana")
     assert (done.n_unreadable, done.is_done) == (1, False)
-    status = get_status(site.db_engine, site.vault)
+    status = get_status(site.db_engine, site.vault, Sealer(keys))
     assert (status.n_maps, status.n_unreadable) == ({site.vault.fingerprints[0]: 1}, 0)
-    assert get_status(site.db_engine, lost).n_unreadable == 1
+    assert get_status(site.db_engine, lost, Sealer([Vault.new_key()])).n_unreadable == 1
+
+
+def test_the_status_counts_what_plugins_keep_by_key_and_what_is_under_the_installations_own(site, keys):
+    own, lost, old = Vault.new_key(), Vault.new_key(), keys[0]
+    for name, key in (("a", old), ("b", own), ("c", lost)):
+        site.write(lambda s, n=name, k=key: put_value(s, plugin="desk", key=n, ciphertext=Sealer([k]).seal({"a": 1})))
+    new = Vault.new_key()
+    vault, sealer = Vault.from_keys([new, old]), Sealer([new, old, own])
+    status = get_status(site.db_engine, vault, sealer)
+    assert (status.n_plugin_rows, status.n_own, status.n_unreadable) == ({vault.fingerprints[1]: 1}, 1, 1)
+    rotate(site.db_engine, vault, sealer, actor="ana")
+    status = get_status(site.db_engine, vault, sealer)
+    assert (status.n_plugin_rows, status.n_own, status.n_unreadable) == ({vault.fingerprints[0]: 2}, 0, 1)
 
 
 async def test_a_bare_hash_under_the_old_key_is_named(site, keys):

@@ -2,17 +2,20 @@
 
 import hmac
 import json
+from pathlib import Path
 
 import pytest
 from sqlmodel import select
 
 from bot.importing import get_salt
+from bot.masking import PlaceholderMap
 from bot.plugin_api import BotError, CorrectionKind, SourceRef, Subject
 from bot.sealing import Sealer
 from db.queries import tickets
 from db.queries.audit import list_audit
 from db.queries.events import NewEvent, add_event
 from db.queries.values import get_values, put_value
+from db.session import drop_leftovers, is_postgres, transaction
 from db.tables import Audit, Example, FeedbackRow, Inference, PluginEvent, Row, Ticket, VaultEntry
 from db.types import EventStatus
 
@@ -110,6 +113,33 @@ async def test_a_name_that_stands_unmasked_in_a_ticket_is_erased_with_it(site):
     assert site.read(lambda s: s.get(Ticket, leaky)) is None
 
 
+async def test_no_byte_of_an_erased_text_is_left_in_the_files_of_sqlite(site):
+    if is_postgres(site.db_engine):
+        pytest.skip("PostgreSQL keeps its files to itself")
+    site.add_ticket("Bo Ek wrote.", external_id="T-9")
+    site.add_ticket("Another wrote.", external_id="T-8")
+    path = Path(site.db_engine.url.database)
+    assert b"Bo Ek" in read_files(path)
+    await site.service.erase(Subject(person="Bo Ek"), actor="ana", reason="")
+    left = read_files(path)
+    assert b"Bo Ek" not in left
+    assert b"Another wrote" in left
+
+
+def read_files(path):
+    return b"".join(file.read_bytes() for file in path.parent.glob(f"{path.name}*"))
+
+
+def test_a_reader_in_the_way_leaves_the_log_to_the_next_time(site):
+    if is_postgres(site.db_engine):
+        pytest.skip("PostgreSQL has no such log")
+    with transaction(site.db_engine, is_read_only=True) as session:
+        session.exec(select(Ticket)).all()
+        site.add_ticket("x", external_id="T-8")
+        assert not drop_leftovers(site.db_engine)
+    assert drop_leftovers(site.db_engine)
+
+
 async def test_a_ticket_is_erased_by_where_it_lives_and_memory_forgets_it(site):
     first, _, _ = fill(site)
     await site.service.erase(Subject(source=SourceRef("desk", "T-1")), actor="ana", reason="")
@@ -138,6 +168,34 @@ async def test_what_plugins_keep_on_a_ticket_is_found_exported_and_erased(site, 
     events = site.read(lambda s: s.exec(select(PluginEvent).order_by(PluginEvent.id)).all())
     assert [(e.status, bool(e.ciphertext)) for e in events] == [(EventStatus.DONE, False), (EventStatus.WAITING, True)]
     assert list(site.read(lambda s: get_values(s, plugin="desk"))) == ["card:T-3"]
+
+
+@pytest.mark.parametrize("key", ["ticket/T-1", "pushed/T-1", "T-1", "summary:desk/T-1", "a/T-1/b"])
+async def test_a_value_that_a_plugin_keeps_under_the_tickets_id_is_erased_with_it(site, keys, key):
+    first, _, _ = fill(site)
+    for name in (key, "ticket/T-11", "digest/2026-T-1"):
+        site.write(
+            lambda s, n=name: put_value(s, plugin="desk.pushed", key=n, ciphertext=Sealer(keys).seal({"text": "raw words"}))
+        )
+    await site.service.erase(Subject(ticket_ids=(first,)), actor="ana", reason="")
+    assert sorted(site.read(lambda s: get_values(s, plugin="desk.pushed"))) == ["digest/2026-T-1", "ticket/T-11"]
+
+
+async def test_what_plugins_keep_on_a_ticket_goes_too_where_only_its_text_gives_the_person_away(site, keys):
+    site.add_ticket("Bo Ek wrote.", external_id="T-9")
+    site.write(lambda s: put_value(s, plugin="desk", key="ticket/T-9", ciphertext=Sealer(keys).seal({"label": "vpn"})))
+    await site.service.erase(Subject(person="Bo Ek"), actor="ana", reason="")
+    assert not site.read(lambda s: get_values(s, plugin="desk"))
+
+
+async def test_a_number_is_found_however_it_is_grouped(site):
+    mapping = PlaceholderMap()
+    mapping.placeholder("PHONE_NUMBER", "+44 20 7946-0958")
+    ticket_id = site.add_ticket("x", external_id="T-5")
+    site.write(lambda s: setattr(s.get(VaultEntry, ticket_id), "ciphertext", site.vault.encrypt(mapping)))
+    for person in ("+442079460958", "44 (20) 7946 0958"):
+        assert [ticket.ticket_id for ticket in (await site.service.find(Subject(person=person))).tickets] == [ticket_id]
+    assert (await site.service.find(Subject(person="+442079460959"))).tickets == ()
 
 
 async def test_rows_of_plugins_that_no_key_opens_are_counted_aloud(keyless):

@@ -3,10 +3,13 @@
 import json
 
 import pytest
+from starlette.requests import Request
 
 from bot.plugin_api import CorrectionKind, CorrectionStatus
 from plugins.console.forms import FormError
+from plugins.console.guard import Guard
 from plugins.console.privacy import parse_subject
+from plugins.console.settings import ConsoleSettings
 from tests.plugins.console.console_helpers import MOUNT
 
 
@@ -70,7 +73,10 @@ async def test_what_is_held_is_shown_exported_and_erased_without_a_name_in_any_a
     assert "Fakes have no vault." in found.text
     csrf = found.text.split('name="csrf" value="')[1].split('"')[0]
     form = {"csrf": csrf, "person": name}
-    export = await console.client.post(f"{MOUNT}/privacy/people/export", data=form)
+    unsure = await console.client.post(f"{MOUNT}/privacy/people/export", data=form)
+    assert (unsure.status_code, "Tick the box" in unsure.text) == (400, True)
+    await console.submit("/privacy/people", "/actor", changes={"actor": "Kim"})
+    export = await console.client.post(f"{MOUNT}/privacy/people/export", data={**form, "sure": "yes"})
     assert export.headers["content-disposition"] == 'attachment; filename="understudy-export.json"'
     assert export.headers["cache-control"] == "no-store"
     assert json.loads(export.text)["tickets"][0]["id"] == 1
@@ -79,7 +85,24 @@ async def test_what_is_held_is_shown_exported_and_erased_without_a_name_in_any_a
     done = await console.client.post(f"{MOUNT}/privacy/people/erase", data={**form, "reason": "asked for", "sure": "yes"})
     assert done.headers["location"] == f"{MOUNT}/privacy/people?done=erased"
     assert 1 not in bot.tickets
-    assert [verb for _, verb, _ in bot.privacy.audit] == ["export", "erase"]
+    assert [(actor, verb) for actor, verb, _ in bot.privacy.audit] == [("Kim", "export"), ("Kim", "erase")]
+
+
+@pytest.mark.parametrize("action", ["export", "erase"])
+async def test_nothing_is_exported_or_erased_by_nobody_in_particular(console, bot, action):
+    changes = {"ticket": "1", "reason": "asked for", "sure": "yes"}
+    found = await console.submit("/privacy/people", "/privacy/people", status=200, changes={"ticket": "1"})
+    assert "Say who you are first" in found.text
+    csrf = found.text.split('name="csrf" value="')[1].split('"')[0]
+    refused = await console.client.post(f"{MOUNT}/privacy/people/{action}", data={"csrf": csrf, **changes})
+    assert (refused.status_code, "Say who you are first" in refused.text) == (400, True)
+    assert (1 in bot.tickets, bot.privacy.audit) == (True, [])
+
+
+def test_a_name_in_the_settings_is_a_name_too(bot):
+    for settings, wanted in ((ConsoleSettings(), False), (ConsoleSettings(actor="Kim"), True)):
+        request = Request({"type": "http", "headers": []})
+        assert Guard(settings).is_named(request) is wanted
 
 
 async def test_a_post_without_the_forms_token_erases_nothing(console, bot):
