@@ -18,6 +18,7 @@ CONNECT_RETRIES_S: Final = (0.1, 0.4)
 """Pauses before a connection is tried again."""
 LOOK_EVERY_S: Final = 1.0
 """Between two looks for a server that did not answer."""
+KEEPALIVE_S: Final = 2.0
 MESSAGE_LIMIT: Final = 200
 UNAVAILABLE: Final = 503
 _NEW_CONNECTION: Final = "connection.connect_tcp.complete"
@@ -60,7 +61,12 @@ class HttpClient:
         self._client = httpx.AsyncClient(
             base_url=self.url,
             headers=headers,
-            limits=httpx.Limits(max_connections=settings.connections, max_keepalive_connections=settings.connections),
+            limits=httpx.Limits(
+                max_connections=settings.connections,
+                max_keepalive_connections=settings.connections,
+                # Both llama-server and vLLM close an idle connection after five seconds, as httpx would: it must be sooner.
+                keepalive_expiry=KEEPALIVE_S,
+            ),
             timeout=httpx.Timeout(settings.timeout_s, connect=settings.connect_timeout_s, pool=None),
             trust_env=False,  # a proxy of the environment would see tickets
         )
