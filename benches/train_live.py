@@ -181,13 +181,19 @@ async def _start(size: LiveSize) -> App:
     tickets = load_demo_tickets().stream[: size.examples]
     if len(tickets) < size.examples:
         raise BenchError(f"the bundled data holds {len(tickets)} tickets to train on: ask for fewer")
-    importer = Importer(app.settings, app.core.label_set, is_golden=False)
-    rows = [build_plain_ticket({"id": ticket.id, "text": ticket.text, "label": ticket.label}) for ticket in tickets]
-    await asyncio.to_thread(importer.store, rows)
-    if importer.counts["imported"] < 0.9 * size.examples:
-        raise BenchError(f"only {importer.counts['imported']} of {size.examples} tickets could be imported")
+    n_imported = await asyncio.to_thread(_import, app, tickets)
+    if n_imported < 0.9 * size.examples:
+        raise BenchError(f"only {n_imported} of {size.examples} tickets could be imported")
     await app.start()
     return app
+
+
+def _import(app: App, tickets: Sequence[DemoTicket]) -> int:
+    """Store the tickets as examples and end the processes that masked them, before anything is measured; return how many there are."""
+    rows = [build_plain_ticket({"id": ticket.id, "text": ticket.text, "label": ticket.label}) for ticket in tickets]
+    with Importer(app.settings, app.core.label_set, is_golden=False) as importer:
+        importer.store(rows)
+    return importer.counts["imported"]
 
 
 async def _retrain(app: App) -> tuple[dict[str, Any], Phases]:

@@ -14,7 +14,7 @@ from bot.masking import PlaceholderMap, render
 from bot.plugin_api import NotFoundError
 from bot.service import Service
 from bot.summarizing import build_summary
-from bot.types import LabelRate, LabelSet, Overview, SourceRef, TicketDetail, TicketItem, Turn
+from bot.types import Decision, LabelRate, LabelSet, Overview, SourceRef, TicketDetail, TicketItem, Turn
 from db.errors import RowNotFoundError
 from db.queries import feedback, inferences, rates, tickets
 from db.queries.common import row_id
@@ -23,6 +23,8 @@ from db.tables import FeedbackRow, Inference, Ticket, now
 from db.types import FeedbackKind, TaskKind, TicketStatus
 
 _EXCERPT_CHARS = 160
+_SETTLED = timedelta(seconds=2)
+"""Ids are given out before a transaction ends: after this time none with a smaller id can still appear."""
 
 
 class InboxReader:
@@ -65,6 +67,20 @@ class InboxReader:
         """See `bot.plugin_api.Inbox.count_decisions`."""
         since = now() - timedelta(days=days)
         return await self._core.read_db(lambda session: rates.count_by_actor(session, actor=actor, since=since))
+
+    async def list_decisions(self, plugin: str, *, after_id: int, limit: int = 100) -> Sequence[Decision]:
+        """See `bot.plugin_api.Inbox.list_decisions`."""
+
+        def work(session: Session) -> list[Decision]:
+            until = now() - _SETTLED
+            rows = feedback.list_standing(session, plugin=plugin, after_id=after_id, until=until, limit=limit)
+            return [_build_decision(*row, self._core.get_map(session, row[0].ticket_id) or PlaceholderMap()) for row in rows]
+
+        return await self._core.read_db(work)
+
+    async def get_newest_decision_id(self) -> int:
+        """See `bot.plugin_api.Inbox.get_newest_decision_id`."""
+        return await self._core.read_db(feedback.get_newest_id)
 
     async def list_label_rates(self, *, days: int = 7) -> Sequence[LabelRate]:
         """See `bot.plugin_api.Inbox.list_label_rates`."""
@@ -148,6 +164,26 @@ def _get_decided_label(decision: FeedbackRow | None, inference: Inference | None
     if decision is None or decision.kind is FeedbackKind.HANDOFF:
         return None
     return decision.value or (None if inference is None else inference.label)
+
+
+def _build_decision(row: FeedbackRow, ticket: Ticket, inference: Inference, mapping: PlaceholderMap) -> Decision:
+    is_label = row.task is TaskKind.CLASSIFICATION
+    text = inference.output.get("text")
+    suggested = inference.label if is_label else render(text, mapping) if isinstance(text, str) else None
+    return Decision(
+        feedback_id=row_id(row),
+        source=SourceRef(plugin=ticket.plugin, external_id=ticket.external_id),
+        task=row.task,
+        kind=row.kind,
+        actor=row.actor,
+        idempotency_key=row.idempotency_key,
+        decided_at=row.created_at,
+        suggested=suggested,
+        label=_get_decided_label(row, inference) if is_label else None,
+        value=None if is_label or row.value is None else render(row.value, mapping),
+        reason=None if row.reason is None else render(row.reason, mapping),
+        is_passive=row.is_passive,
+    )
 
 
 def describe(row: FeedbackRow, mapping: PlaceholderMap) -> str:

@@ -28,6 +28,7 @@ from bot.types import (
     BASE,
     AdapterInfo,
     Classification,
+    Decision,
     DryRun,
     Feedback,
     FeedbackReceipt,
@@ -76,6 +77,7 @@ __all__ = [
     "CorrectionInfo",
     "CorrectionKind",
     "CorrectionStatus",
+    "Decision",
     "DryRun",
     "ErasureReport",
     "Event",
@@ -169,6 +171,18 @@ class Inbox(Protocol):
 
     async def count_decisions(self, *, actor: str | None = None, days: int = 30) -> Mapping[FeedbackKind, int]:
         """Count what people (or one of them) did in the last `days` days, on labels and summaries; passive feedback is left out."""
+        ...
+
+    async def list_decisions(self, plugin: str, *, after_id: int, limit: int = 100) -> Sequence[Decision]:
+        """Return decisions on that plugin's tickets that stand, oldest first, wherever they were taken: the ones after feedback `after_id`.
+
+        One is told two seconds after it was taken, so that none with a smaller id comes later. For plugins that carry a click made elsewhere
+        to the system that the ticket lives in.
+        """
+        ...
+
+    async def get_newest_decision_id(self) -> int:
+        """Return the id of the newest feedback of all, 0 where there is none: where a plugin begins to listen."""
         ...
 
     async def list_label_rates(self, *, days: int = 7) -> Sequence[LabelRate]:

@@ -13,6 +13,7 @@ from bot.plugin_api import (
     BotError,
     Classification,
     ConflictError,
+    Decision,
     Feedback,
     FeedbackKind,
     FeedbackReceipt,
@@ -54,7 +55,7 @@ class FakeBot:
 
     Knobs: `is_blind` shows new tickets blind, `is_paused` withholds suggestions, `is_masking_broken` withholds tickets, `fail_with` is
     raised by the next call of each of the three verbs, `answer` forces (label, confidence). `feedback` records each feedback that counted
-    as new, in order, `withdrawn` the ids of those taken back; `calls` records (verb, external id).
+    as new, in order, `withdrawn` the ids of those taken back, `decisions` what stands; `calls` records (verb, external id).
     """
 
     def __init__(self, *, clock: Clock | None = None, label_set: LabelSet = samples.LABELS) -> None:
@@ -63,6 +64,7 @@ class FakeBot:
         self.tickets: dict[int, FakeTicket] = {}
         self.feedback: list[Feedback] = []
         self.withdrawn: list[int] = []
+        self.decisions: list[Decision] = []
         self.queues: dict[str, FakeQueue] = {}
         self.stores: dict[str, FakeStore] = {}
         self.calls: list[tuple[str, str]] = []
@@ -150,6 +152,7 @@ class FakeBot:
             ticket.decision = ticket.decided_label = None
             ticket.item = replace(ticket.item, status=TicketStatus.OPEN, decided_by=None)
         self.withdrawn.append(feedback_id)
+        self.decisions = [decision for decision in self.decisions if decision.feedback_id != feedback_id]
         ticket.history.append((self.clock.now(), actor, "took a decision back"))
 
     def open_queue(self, name: str) -> FakeQueue:
@@ -182,7 +185,30 @@ class FakeBot:
         self._receipts[feedback.idempotency_key] = receipt
         self._latest[feedback.inference_id] = receipt.feedback_id
         self._apply(self.tickets[ticket_id], feedback, task)
+        self._keep_decision(self.tickets[ticket_id], feedback, task, receipt.feedback_id)
         return receipt
+
+    def _keep_decision(self, ticket: FakeTicket, feedback: Feedback, task: TaskKind, feedback_id: int) -> None:
+        source, is_label = ticket.item.source, task is TaskKind.CLASSIFICATION
+        shown = ticket.classification.label if is_label and ticket.classification else None
+        if not is_label and ticket.summary is not None:
+            shown = ticket.summary.text
+        self.decisions = [known for known in self.decisions if (known.source, known.task) != (source, task)]
+        decision = Decision(
+            feedback_id=feedback_id,
+            source=source,
+            task=task,
+            kind=feedback.kind,
+            actor=feedback.actor,
+            idempotency_key=feedback.idempotency_key,
+            decided_at=self.clock.now(),
+            suggested=shown,
+            label=ticket.decided_label if is_label else None,
+            value=None if is_label else feedback.value,
+            reason=feedback.reason,
+            is_passive=feedback.is_passive,
+        )
+        self.decisions.append(decision)
 
     def _enter(self, verb: str, source: SourceRef) -> None:
         self.calls.append((verb, source.external_id))

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from bot.plugin_api import (
     Classification,
+    Decision,
     Feedback,
     FeedbackKind,
     LabelRate,
@@ -45,6 +46,7 @@ class Holder(Protocol):
     label_set: LabelSet
     is_paused: bool
     feedback: list[Feedback]
+    decisions: list[Decision]
 
     @property
     def manager(self) -> FakeManager:
@@ -99,6 +101,15 @@ class FakeInbox:
         """Count the feedback of one person, or of all."""
         given = [f.kind for f in self._bot.feedback if not f.is_passive and actor in (None, f.actor)]
         return {kind: given.count(kind) for kind in FeedbackKind}
+
+    async def list_decisions(self, plugin: str, *, after_id: int, limit: int = 100) -> Sequence[Decision]:
+        """Return decisions that stand on that plugin's tickets, at once: no other process writes here."""
+        found = [known for known in self._bot.decisions if known.source.plugin == plugin and known.feedback_id > after_id]
+        return found[:limit]
+
+    async def get_newest_decision_id(self) -> int:
+        """Return the id of the newest feedback."""
+        return len(self._bot.feedback)
 
     async def list_label_rates(self, *, days: int = 7) -> Sequence[LabelRate]:  # noqa: ARG002
         """Return how each label fared, the most overridden first."""

@@ -154,6 +154,28 @@ class FeedbackReceipt:
 
 
 @dataclass(frozen=True)
+class Decision:
+    """What somebody decided on a ticket and still stands, for the plugin that brought the ticket.
+
+    `suggested` is the label (or summary) that was shown, `label` the one that the ticket has by this decision: None for a handoff and for
+    summaries. `value` is an edited summary. Texts are unmasked for display. `idempotency_key` tells a plugin what it recorded itself.
+    """
+
+    feedback_id: int
+    source: SourceRef
+    task: TaskKind
+    kind: FeedbackKind
+    actor: str
+    idempotency_key: str
+    decided_at: datetime
+    suggested: str | None = None
+    label: str | None = None
+    value: str | None = None
+    reason: str | None = None
+    is_passive: bool = False
+
+
+@dataclass(frozen=True)
 class TicketItem:
     """A line of the inbox, unmasked for display."""
 

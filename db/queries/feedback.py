@@ -5,7 +5,9 @@ What a click teaches and how much it weighs is the pure function `build_lesson`.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
+from sqlalchemy import func
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, col, select
 
@@ -219,6 +221,29 @@ def latest_decisions(session: Session, ticket_ids: Sequence[int], *, task: TaskK
         col(FeedbackRow.ticket_id).in_(ticket_ids), col(FeedbackRow.task) == task, col(FeedbackRow.replaced_by_id).is_(None)
     )
     return {row.ticket_id: row for row in session.exec(query.order_by(col(FeedbackRow.id)))}
+
+
+def list_standing(
+    session: Session, *, plugin: str, after_id: int, until: datetime, limit: int
+) -> Sequence[tuple[FeedbackRow, Ticket, Inference]]:
+    """Return feedback that counts on the tickets of a plugin, with ids after `after_id`, given up to `until`, oldest first."""
+    query = (
+        select(FeedbackRow, Ticket, Inference)
+        .join(Ticket, col(Ticket.id) == col(FeedbackRow.ticket_id))
+        .join(Inference, col(Inference.id) == col(FeedbackRow.inference_id))
+        .where(
+            col(Ticket.plugin) == plugin,
+            col(FeedbackRow.id) > after_id,
+            col(FeedbackRow.replaced_by_id).is_(None),
+            col(FeedbackRow.created_at) <= until,
+        )
+    )
+    return session.exec(query.order_by(col(FeedbackRow.id)).limit(limit)).all()
+
+
+def get_newest_id(session: Session) -> int:
+    """Return the greatest id of a feedback, 0 where there is none."""
+    return session.exec(select(func.max(FeedbackRow.id))).one() or 0
 
 
 def _find_by_key(session: Session, idempotency_key: str) -> FeedbackRow | None:

@@ -1,6 +1,6 @@
 """What plugins may ask of the real bot beyond a card: some labels only, streams, taking back, passive feedback, history, figures."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlmodel import Session, select
@@ -15,6 +15,7 @@ from bot.plugin_api import (
     NotFoundError,
     PastTicket,
     SourceRef,
+    TaskKind,
     TicketStatus,
     Turn,
 )
@@ -90,6 +91,44 @@ async def test_passive_feedback_weighs_less_than_a_click_and_is_not_counted_as_a
     with Session(app.db_engine) as session:
         assert session.exec(select(Example)).one().weight == pytest.approx(0.6)
     assert (await app.bot.inbox.count_decisions(actor="ana"))[FeedbackKind.OVERRIDE] == 0
+
+
+async def test_a_plugin_is_told_of_decisions_on_its_tickets_that_stand(app: App, monkeypatch):
+    monkeypatch.setattr("bot.inbox._SETTLED", timedelta(0))
+    inbox = app.bot.inbox
+    assert await inbox.get_newest_decision_id() == 0
+    cards = [await app.bot.classify(f"{TEXT} {n}", source=SourceRef("desk", str(n))) for n in range(3)]
+    elsewhere = await app.bot.classify(TEXT, source=SOURCE)
+    other = next(name for name in app.core.label_set.names if name != cards[0].label)
+    click = Feedback(cards[0].inference_id, FeedbackKind.OVERRIDE, "ana", idempotency_key="a", value=other, reason="ask 10.1.2.3")
+    first = await app.bot.record_feedback(click)
+    await app.bot.record_feedback(Feedback(cards[1].inference_id, FeedbackKind.ACCEPT, "bo", idempotency_key="b"))
+    await app.bot.record_feedback(Feedback(elsewhere.inference_id, FeedbackKind.ACCEPT, "bo", idempotency_key="c"))
+    taken_back = await app.bot.record_feedback(Feedback(cards[2].inference_id, FeedbackKind.HANDOFF, "bo", idempotency_key="d"))
+    await app.bot.withdraw_feedback(taken_back.feedback_id, actor="bo")
+    told = await inbox.list_decisions("desk", after_id=0)
+    assert [(d.source.external_id, d.kind, d.label, d.suggested, d.actor) for d in told] == [
+        ("0", FeedbackKind.OVERRIDE, other, cards[0].label, "ana"),
+        ("1", FeedbackKind.ACCEPT, cards[1].label, cards[1].label, "bo"),
+    ]
+    assert [d.feedback_id for d in await inbox.list_decisions("desk", after_id=first.feedback_id)] == [told[1].feedback_id]
+    assert await inbox.get_newest_decision_id() == taken_back.feedback_id
+
+
+async def test_a_decision_is_told_only_once_it_has_settled(app: App):
+    card = await app.bot.classify(TEXT, source=SOURCE)
+    await app.bot.record_feedback(Feedback(card.inference_id, FeedbackKind.ACCEPT, "bo", idempotency_key="b"))
+    assert await app.bot.inbox.list_decisions(SOURCE.plugin, after_id=0) == []
+
+
+async def test_an_edited_summary_is_told_with_its_text(app: App, monkeypatch):
+    monkeypatch.setattr("bot.inbox._SETTLED", timedelta(0))
+    summary = await app.bot.summarize(TEXT, source=SOURCE)
+    text = "VPN is broken since Monday."
+    await app.bot.record_feedback(Feedback(summary.inference_id, FeedbackKind.EDIT, "bo", idempotency_key="b", value=text))
+    told = (await app.bot.inbox.list_decisions(SOURCE.plugin, after_id=0))[0]
+    assert (told.task, told.kind, told.value) == (TaskKind.SUMMARY, FeedbackKind.EDIT, text)
+    assert (told.label, told.suggested) == (None, summary.text)
 
 
 async def test_figures_tell_who_did_what_and_which_label_is_overridden(app: App):
