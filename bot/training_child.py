@@ -11,13 +11,15 @@ from asyncio.subprocess import Process
 from collections.abc import Mapping
 
 logger = logging.getLogger(__name__)
+COMMAND = (sys.executable, "-m", "training", "daemon", "--with-parent")
+"""Its standard input is a pipe that nobody writes to: it ends with this process, however that ends, and the daemon with it."""
 _FIRST_BACKOFF_S = 1.0
 _MAX_BACKOFF_S = 60.0
 _STOP_TIMEOUT_S = 10.0
 
 
 class TrainingChild:
-    """Supervises `python -m training daemon`."""
+    """Supervises `python -m training daemon`, which ends with this process."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = dict(environment)
@@ -49,9 +51,7 @@ class TrainingChild:
         loop = asyncio.get_running_loop()
         while True:
             started = loop.time()
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "training", "daemon", stdin=asyncio.subprocess.DEVNULL, env=self._environment
-            )
+            self._process = await asyncio.create_subprocess_exec(*COMMAND, stdin=asyncio.subprocess.PIPE, env=self._environment)
             code = await self._process.wait()
             if loop.time() - started > _MAX_BACKOFF_S:
                 backoff_s = _FIRST_BACKOFF_S

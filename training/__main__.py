@@ -48,12 +48,14 @@ def _run(arguments: argparse.Namespace, settings: "Settings") -> int:
     return EXIT_FAILED if status is RunStatus.FAILED else 0
 
 
-def _daemon(_: argparse.Namespace, settings: "Settings") -> int:
-    from training.daemon import catch_signals, run_daemon
+def _daemon(arguments: argparse.Namespace, settings: "Settings") -> int:
+    from training.daemon import catch_signals, run_daemon, stop_at_end_of
     from training.source import open_database
 
     logging.getLogger().addHandler(_build_handler(logging.StreamHandler()))
     stop = catch_signals()
+    if arguments.with_parent:
+        stop_at_end_of(sys.stdin.buffer, stop)
     run_daemon(open_database(settings), settings, stop=stop)
     return 0
 
@@ -141,6 +143,9 @@ def build_parser() -> argparse.ArgumentParser:
     run.add_argument("run_id", type=int)
     run.set_defaults(work=_run)
     daemon = commands.add_parser("daemon", help="wait for queued runs and the schedule")
+    daemon.add_argument(
+        "--with-parent", action="store_true", help="stop when standard input ends, as it does with the parent process"
+    )
     daemon.set_defaults(work=_daemon)
     dry_run = commands.add_parser("dry-run", help="say what a run would use now, and what not")
     dry_run.add_argument("--task", choices=[task.value for task in TaskKind], default=TaskKind.CLASSIFICATION.value)

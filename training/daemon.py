@@ -211,3 +211,14 @@ def catch_signals() -> threading.Event:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     return stop
+
+
+def stop_at_end_of(pipe: IO[bytes], stop: threading.Event) -> None:
+    """Set `stop` when the pipe ends: a parent that was killed has no other way to say so, and a daemon left behind would keep the lease."""
+
+    def wait() -> None:
+        while pipe.read(1024):
+            pass
+        stop.set()
+
+    threading.Thread(target=wait, name="parent-watch", daemon=True).start()

@@ -158,8 +158,12 @@ def test_the_schedule_waits_while_a_run_is_going_and_counts_only_what_is_new_sin
     assert "0 of them new; 20 more are needed" in told[0].detail["reason"]
 
 
+def build_environment(site):
+    return {**os.environ, "UNDERSTUDY_HOME": str(site.settings.home), "UNDERSTUDY_TRAINING_POLL_INTERVAL_S": "0.1"}
+
+
 def start_daemon(site):
-    environment = {**os.environ, "UNDERSTUDY_HOME": str(site.settings.home), "UNDERSTUDY_TRAINING_POLL_INTERVAL_S": "0.1"}
+    environment = build_environment(site)
     return subprocess.Popen([sys.executable, "-m", "training", "daemon"], env=environment, stderr=subprocess.PIPE)
 
 
@@ -177,6 +181,29 @@ def test_the_real_daemon_works_off_a_queued_run_in_a_child_and_stops_on_sigterm(
         _, errors = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 0, errors
     assert site.read(lambda session: leases.get_holder(session, LEASE)) is None
+
+
+KILLED_PARENT = """
+import asyncio, os, signal
+from bot.training_child import TrainingChild
+
+async def main():
+    child = TrainingChild(os.environ)
+    await child.start()
+    await asyncio.to_thread(input)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(main())
+"""
+
+
+def test_the_daemon_ends_with_a_bot_that_is_killed_and_leaves_no_lease(make_site):
+    site = make_site()
+    bot = subprocess.Popen([sys.executable, "-c", KILLED_PARENT], env=build_environment(site), stdin=subprocess.PIPE)
+    wait_for(lambda: site.read(lambda session: leases.get_holder(session, LEASE)) is not None)
+    bot.communicate(b"now\n", timeout=DEADLINE_S)
+    assert bot.returncode == -signal.SIGKILL
+    wait_for(lambda: site.read(lambda session: leases.get_holder(session, LEASE)) is None)
 
 
 def test_the_daemon_loads_neither_torch_nor_a_model():
