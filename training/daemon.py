@@ -4,6 +4,7 @@ Loads no torch and no model. Of several daemons on one database one works and th
 """
 
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -217,7 +218,7 @@ def stop_at_end_of(pipe: IO[bytes], stop: threading.Event) -> None:
     """Set `stop` when the pipe ends: a parent that was killed has no other way to say so, and a daemon left behind would keep the lease."""
 
     def wait() -> None:
-        while pipe.read(1024):
+        while os.read(pipe.fileno(), 1024):  # not through the buffer, whose lock would outlive this thread at the interpreter's end
             pass
         stop.set()
 

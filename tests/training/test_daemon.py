@@ -162,15 +162,15 @@ def build_environment(site):
     return {**os.environ, "UNDERSTUDY_HOME": str(site.settings.home), "UNDERSTUDY_TRAINING_POLL_INTERVAL_S": "0.1"}
 
 
-def start_daemon(site):
-    environment = build_environment(site)
-    return subprocess.Popen([sys.executable, "-m", "training", "daemon"], env=environment, stderr=subprocess.PIPE)
+def start_daemon(site, *options):
+    command = [sys.executable, "-m", "training", "daemon", *options]
+    return subprocess.Popen(command, env=build_environment(site), stdin=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def test_the_real_daemon_works_off_a_queued_run_in_a_child_and_stops_on_sigterm(make_site):
     site = make_site()
     site.add_tickets(10)
-    process = start_daemon(site)
+    process = start_daemon(site, "--with-parent")
     try:
         run_id = site.enqueue()
         wait_for(lambda: site.get_run(run_id).status is RunStatus.CANCELLED)
