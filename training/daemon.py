@@ -26,6 +26,7 @@ from db.types import RUNNING
 from training.clock import build_cron
 from training.errors import TrainingError
 from training.lease import build_holder
+from training.priority import step_back
 from training.schedule import Schedule
 
 logger = logging.getLogger(__name__)
@@ -167,9 +168,11 @@ class Daemon:
         directory.mkdir(parents=True, exist_ok=True)
         log: IO[bytes]
         with (directory / "log.txt").open("ab") as log:
-            return subprocess.Popen(  # noqa: S603  our own interpreter and module
+            child = subprocess.Popen(  # noqa: S603  our own interpreter and module
                 [sys.executable, "-m", "training", "run", str(run_id)], stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
+        step_back([child.pid], self._settings.training.nice)  # at once: what it imports takes seconds of processor time
+        return child
 
 
 def run_daemon(db_engine: DbEngine, settings: Settings, *, stop: threading.Event) -> None:
@@ -218,7 +221,9 @@ def stop_at_end_of(pipe: IO[bytes], stop: threading.Event) -> None:
     """Set `stop` when the pipe ends: a parent that was killed has no other way to say so, and a daemon left behind would keep the lease."""
 
     def wait() -> None:
-        while os.read(pipe.fileno(), 1024):  # not through the buffer, whose lock would outlive this thread at the interpreter's end
+        while os.read(
+            pipe.fileno(), 1024
+        ):  # not through the buffer, whose lock would outlive this thread at the interpreter's end
             pass
         stop.set()
 
