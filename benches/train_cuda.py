@@ -1,4 +1,4 @@
-"""`python -m benches.train_cuda`: our decoder trainer on a GPU, on a random-weight model of a 7B or 8B shape held in NF4.
+"""`python -m benches.train_cuda`: our decoder trainer on a GPU, on a random-weight model of a 7B or 8B shape, in NF4 and as blocks.
 
 Writes `.bench/train_cuda.json`: tokens per second and peak GPU memory, with and without activation checkpointing. Knows shapes and the
 trainer's loop; reads no file, since random weights compute exactly as fast as trained ones. Without a GPU it says so and measures nothing.
@@ -9,13 +9,15 @@ import random
 import sys
 import time
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import torch
+from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 from torch import nn
 
 from benches.paths import ROOT, BenchError
 from benches.report import describe_machine, print_table, write_json
+from training.blocks import BlockLinear
 from training.decoder.loop import Learner
 from training.decoder.pack import Pack, build_pack
 from training.decoder.settings import DecoderSettings
@@ -38,6 +40,7 @@ class Shape:
     n_vocab: int
 
 
+Holding = Literal["nf4", "blocks"]
 SHAPES: Final = {
     "7b": Shape("Mistral-7B's shape", 32, 4_096, 32, 8, 14_336, 32_768),
     "8b": Shape("Llama-3.1-8B's shape", 32, 4_096, 32, 8, 14_336, 128_256),
@@ -57,8 +60,11 @@ class CudaSize:
     steps: int = 12
 
 
-def build_model(shape: Shape, device: str, *, r: int = 16) -> Any:
-    """Return the model with random weights and fresh LoRA matrices; one layer at a time is ever held in more than four bits."""
+def build_model(shape: Shape, device: str, *, holding: Holding = "nf4", r: int = 16) -> Any:
+    """Return the model with random weights and fresh LoRA matrices; one layer at a time is ever held in more than four bits.
+
+    `holding` is what the layers are: NF4, or blocks of Q4_K as faithful mode takes them from the served file.
+    """
     from transformers import LlamaConfig, LlamaForCausalLM
     from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding
 
@@ -76,6 +82,9 @@ def build_model(shape: Shape, device: str, *, r: int = 16) -> Any:
         model: Any = LlamaForCausalLM(config)
     names = find_linears(model)
     for name in names:
+        if holding == "blocks":
+            _fill_blocks(model, name, device)
+            continue
         _fill(model, name, device)
         quantise_linears(model, names=[name], compute_dtype=torch.bfloat16)
     for name, parameter in list(model.named_parameters()):
@@ -90,12 +99,30 @@ def build_model(shape: Shape, device: str, *, r: int = 16) -> Any:
 
 def _fill(model: nn.Module, name: str, device: str) -> None:
     """Put random weights where the layer has none."""
+    layer = _get_linear(model, name)
+    weight = torch.empty(layer.weight.shape, dtype=torch.bfloat16, device=device).normal_(0.0, layer.in_features**-0.5)
+    layer.weight = nn.Parameter(weight, requires_grad=False)
+
+
+def _fill_blocks(model: nn.Module, name: str, device: str) -> None:
+    """Put a layer of random blocks in the place of one without weights: random bytes, but for the two scales of each block."""
+    layer = _get_linear(model, name)
+    size, n_bytes = GGML_QUANT_SIZES[GGMLQuantizationType.Q4_K]
+    n_blocks = layer.in_features // size
+    blocks = torch.randint(0, 256, (layer.out_features, n_blocks, n_bytes), dtype=torch.uint8, device=device)
+    scales = torch.tensor([2e-4, 1e-3], dtype=torch.float16, device=device)  # of 32 x 8 values and of their mean: about 0 +- 0.05
+    blocks[..., :4] = scales.view(torch.uint8)
+    parent, _, last = name.rpartition(".")
+    held = BlockLinear(blocks.flatten(1), GGMLQuantizationType.Q4_K, in_features=layer.in_features)
+    setattr(model.get_submodule(parent), last, held)
+
+
+def _get_linear(model: nn.Module, name: str) -> nn.Linear:
     layer = model.get_submodule(name)
     if not isinstance(layer, nn.Linear):
         message = f"'{name}' is no linear layer"
         raise BenchError(message)
-    weight = torch.empty(layer.weight.shape, dtype=torch.bfloat16, device=device).normal_(0.0, layer.in_features**-0.5)
-    layer.weight = nn.Parameter(weight, requires_grad=False)
+    return layer
 
 
 def build_packs_at_random(shape: Shape, size: CudaSize) -> list[Pack]:
@@ -114,14 +141,14 @@ def build_packs_at_random(shape: Shape, size: CudaSize) -> list[Pack]:
     return [build_pack(prefix, [complete() for _ in range(room)]) for _ in range(size.packs)]
 
 
-def bench_shape(shape: Shape, size: CudaSize, *, device: str, has_checkpointing: bool) -> dict[str, float]:
+def bench_shape(
+    shape: Shape, size: CudaSize, *, device: str, has_checkpointing: bool, holding: Holding = "nf4"
+) -> dict[str, float]:
     """Return tokens per second (all that are read) and the peak memory in GiB (0 on a CPU) of our loop's steps."""
     settings = DecoderSettings(mode="nf4", precision="bf16", learning_rate=2e-4)
-    learner = Learner(build_model(shape, device), learning_rate=2e-4, settings=settings)
+    learner = Learner(build_model(shape, device, holding=holding), learning_rate=2e-4, settings=settings)
     if has_checkpointing:
-        base: Any = learner.model.get_base_model()
-        base.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
-        learner.model.train()  # transformers checkpoints in this mode alone; nothing here drops out
+        learner.recompute_activations()
     packs = build_packs_at_random(shape, size)
     n_tokens = sum(pack.tokens.numel() for pack in packs) * size.steps
     for step in range(size.warm_up):
@@ -144,11 +171,16 @@ def _wait(device: str, *, has_reset: bool = False) -> None:
 
 
 def run(shape: Shape, size: CudaSize) -> dict[str, Any]:
-    """Return the figures of a shape on the GPU, with and without checkpointing, under their JSON keys."""
+    """Return the figures of a shape on the GPU, with and without checkpointing and on the file's blocks, under their JSON keys."""
     figures: dict[str, Any] = {"cuda_device": torch.cuda.get_device_name(), "cuda_shape": shape.name}
-    for has_checkpointing, name in ((False, ""), (True, "_checkpointed")):
+    runs: tuple[tuple[bool, Holding, str], ...] = (
+        (False, "nf4", ""),
+        (True, "nf4", "_checkpointed"),
+        (True, "blocks", "_blocks_checkpointed"),
+    )
+    for has_checkpointing, holding, name in runs:
         torch.cuda.empty_cache()
-        found = bench_shape(shape, size, device="cuda", has_checkpointing=has_checkpointing)
+        found = bench_shape(shape, size, device="cuda", has_checkpointing=has_checkpointing, holding=holding)
         figures |= {f"cuda_tokens_per_s{name}": found["tokens_per_s"], f"cuda_peak_gib{name}": found["peak_gib"]}
     return figures
 

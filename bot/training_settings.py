@@ -117,6 +117,9 @@ class TrainingSettings(BaseModel):
         description="How frozen weights are held while LoRA trains: nf4 (QLoRA as published), faithful (the served file's own quantised "
         "values, so that what is trained is what is served) or full precision.",
     )
+    faithful_limit_mib: int = Field(
+        default=2048, ge=0, description="A decoder of more MiB in float32 is held, in faithful mode, as the file's own blocks."
+    )
     r: int = Field(default=16, ge=1, le=256, description="Rank of the LoRA matrices.")
     lora_alpha: float = Field(default=32.0, gt=0.0, description="Scale of the LoRA update is lora_alpha / r.")
     learning_rate: float | None = Field(

@@ -11,6 +11,7 @@ import torch
 from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dict
 from torch import nn
 
+from training.blocks import BlockLinear
 from training.errors import TrainingError
 
 Mode = Literal["nf4", "faithful", "full"]
@@ -45,7 +46,10 @@ def quantise_linears(model: nn.Module, *, names: Sequence[str], compute_dtype: t
             quant_type="nf4",
             device="meta",
         )
-        new.weight = Params4bit(old.weight.data, requires_grad=False, quant_type="nf4", compress_statistics=True, module=new)
+        # On some CPUs one look without gradients would pack the weights for inference, for good; that form has no gradient.
+        new.support_avx512bf16_for_cpu = False
+        values = old.read() if isinstance(old, BlockLinear) else old.weight.data
+        new.weight = Params4bit(values, requires_grad=False, quant_type="nf4", compress_statistics=True, module=new)
         if old.bias is not None:
             new.bias = nn.Parameter(old.bias.data, requires_grad=False)
         parent, _, child = name.rpartition(".")

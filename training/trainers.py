@@ -89,6 +89,7 @@ def _train_decoder(job: TrainJob) -> Path:
     training = job.settings.training
     settings = DecoderSettings(
         mode=training.mode,
+        faithful_limit_mib=training.faithful_limit_mib,
         r=training.r,
         lora_alpha=training.lora_alpha,
         learning_rate=training.learning_rate,

@@ -1,13 +1,17 @@
 """The GPU bench on a tiny shape: the same code on a CPU, and what it says where there is no GPU."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from benches import train_cuda
 from benches.train_cuda import CudaSize, Shape, bench_shape, build_model, build_packs_at_random
+from training.blocks import BlockLinear
 
 pytestmark = pytest.mark.train
 TINY = Shape("tiny", n_layer=2, n_embd=64, n_head=4, n_head_kv=2, n_ff=128, n_vocab=64)
+WIDE = replace(TINY, n_embd=256, n_ff=256)  # blocks of K kinds hold 256 values
 SIZE = CudaSize(packs=1, pack_tokens=64, prefix_tokens=16, answer_tokens=4, ticket_tokens=12, warm_up=0, steps=1)
 
 
@@ -32,6 +36,15 @@ def test_the_loop_runs_and_tells_its_rate(has_checkpointing):
     figures = bench_shape(TINY, SIZE, device="cpu", has_checkpointing=has_checkpointing)
     assert figures["tokens_per_s"] > 0.0
     assert figures["peak_gib"] == 0.0
+
+
+@pytest.mark.filterwarnings("ignore:.*:UserWarning")
+def test_the_loop_runs_on_blocks_too():
+    model = build_model(WIDE, "cpu", holding="blocks", r=4)
+    blocks = [module for module in model.modules() if isinstance(module, BlockLinear)]
+    assert len(blocks) == 14
+    assert 0.01 < float(blocks[0].read().std()) < 0.1  # weights as they are in a model
+    assert bench_shape(WIDE, SIZE, device="cpu", has_checkpointing=True, holding="blocks")["tokens_per_s"] > 0.0
 
 
 def test_without_a_gpu_it_says_so_and_writes_nothing(monkeypatch, capsys):

@@ -131,7 +131,7 @@ def run_preference(
 
     def take(step: int) -> float:
         rows = batches[step]
-        packs = build_pair_packs(prefix, pairs, rows, limit=settings.pack_tokens)
+        packs = build_pair_packs(prefix, pairs, rows, limit=learner.pack_tokens)
 
         def compute(logits: Tensor, number: int) -> Tensor:
             return compute_pack_loss(logits, packs[number], reference, settings=settings) / len(rows)

@@ -15,7 +15,12 @@ class DecoderSettings(BaseModel):
 
     mode: Literal["nf4", "faithful", "full"] = Field(
         default="faithful",
-        description="How frozen weights are held: NF4 (QLoRA), or as the served file's own values. For a decoder `full` is `faithful`.",
+        description="How frozen weights are held: NF4 (QLoRA), or as the served file's own values; `full` holds them in float32 at any size.",
+    )
+    faithful_limit_mib: int = Field(
+        default=2048,
+        ge=0,
+        description="A base of more MiB in float32 is held as the file's quantised blocks; for `nf4` it is read from them.",
     )
     r: int = Field(default=16, ge=1, le=256, description="Rank of the LoRA matrices.")
     lora_alpha: float = Field(default=32.0, gt=0.0, description="The update's scale is lora_alpha / r.")
@@ -25,9 +30,16 @@ class DecoderSettings(BaseModel):
     )
     weight_decay: float = Field(default=0.0, ge=0.0, description="AdamW's weight decay of the LoRA matrices.")
     epochs: int | None = Field(default=None, ge=1, le=200, description="Passes over the examples; None chooses by their number.")
+    patience: int = Field(
+        default=2,
+        ge=0,
+        description="Passes without a smaller held-out loss after which training stops with the best pass's weights; 0 goes through all.",
+    )
     batch_size: int = Field(default=8, ge=1, le=1024, description="Examples per step.")
     pack_tokens: int = Field(
-        default=1024, ge=32, description="Tokens computed at once; a step of more is cut into packs, each with the shared prompt."
+        default=1024,
+        ge=32,
+        description="Tokens computed at once, fewer where memory is short; a step of more is cut into packs, each with the shared prompt.",
     )
     choice_weight: float = Field(default=1.0, ge=0.0, description="Weight of choosing rightly where answers part.")
     completion_weight: float = Field(

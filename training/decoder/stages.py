@@ -23,6 +23,7 @@ from training.decoder.preference import (
     run_preference,
 )
 from training.decoder.settings import DecoderSettings
+from training.decoder.stopping import EarlyStop, build_measure
 from training.decoder.tokens import Pair
 from training.encoder.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from training.encoder.loop import Stage
@@ -66,26 +67,52 @@ class Job:
         return time.monotonic() - self.started < self.settings.max_seconds
 
 
-def learn(job: Job, learner: Learner, prompted: Prompted, *, rows: tuple[int, ...], fingerprint: str) -> None:
-    """Let the learner learn from the completions in `rows`, from where the checkpoint, if any, stands. Raises CancelledError."""
+def learn(
+    job: Job, learner: Learner, prompted: Prompted, *, rows: tuple[int, ...], held_out: tuple[int, ...], fingerprint: str
+) -> None:
+    """Let the learner learn from the completions in `rows`, from where the checkpoint, if any, stands.
+
+    It ends with the weights of the pass that answers those in `held_out` best, and early where more passes bring nothing. Raises
+    CancelledError.
+    """
+    stop = EarlyStop(build_measure(learner, prompted, held_out, settings=job.settings), patience=job.settings.patience)
     found = load_checkpoint(job.directory, fingerprint)
     first_step = 0
     if found is not None:
         learner.restore(found.tensors)
-        if found.stage == _TRAINED:
-            return
+        stop.restore(found.tensors)
         first_step = found.step
     epochs = job.settings.epochs or int(np.clip(round(EXAMPLES_SEEN / len(rows)), *EPOCH_BOUNDS))
-    run_stage(
-        learner,
-        prompted.prefix,
-        prompted.completions,
-        stage=Stage(PHASE, rows, epochs),
-        first_step=first_step,
-        settings=job.settings,
-        on_step=_build_listener(job, PHASE, lambda step: Checkpoint(fingerprint, _TRAINING, step, learner.state())),
-    )
-    save_checkpoint(job.directory, Checkpoint(fingerprint, _TRAINED, 0, learner.state()))
+    if found is not None and found.stage == _TRAINED:
+        _report_passes(job, stop, epochs)
+        return
+    stage = Stage(PHASE, rows, epochs)
+    n_steps_a_pass = stage.count_steps(job.settings.batch_size) // epochs
+    report = _build_listener(job, PHASE, lambda step: Checkpoint(fingerprint, _TRAINING, step, learner.state() | stop.state()))
+
+    def on_step(step: int, total: int, loss: float, per_second: float) -> bool:
+        goes_on = step % n_steps_a_pass != 0 or stop.look(learner)
+        return report(step, total, loss, per_second) and goes_on
+
+    if not stop.is_over:  # decided before a kill
+        run_stage(
+            learner,
+            prompted.prefix,
+            prompted.completions,
+            stage=stage,
+            first_step=first_step,
+            settings=job.settings,
+            on_step=on_step,
+        )
+    stop.finish(learner)
+    save_checkpoint(job.directory, Checkpoint(fingerprint, _TRAINED, 0, learner.state() | stop.state()))
+    _report_passes(job, stop, epochs)
+
+
+def _report_passes(job: Job, stop: EarlyStop, epochs: int) -> None:
+    figures = stop.describe(epochs)
+    if figures:
+        job.on_figures("passes", figures)
 
 
 def _build_listener(job: Job, phase: str, build: Callable[[int], Checkpoint]) -> Callable[[int, int, float, float], bool]:
@@ -165,7 +192,7 @@ def _measure(job: Job, learner: Learner, pairs: Pairs) -> LogProbabilities:
         learner,
         pairs.prefix,
         pairs.pairs,
-        limit=job.settings.pack_tokens,
+        limit=learner.pack_tokens,
         on_step=lambda done, total: job.report(PHASE_READING, done, total),
     )
 
@@ -183,7 +210,7 @@ def _report(job: Job, pairs: Pairs, before: LogProbabilities, after: LogProbabil
     job.on_figures("preference", figures | {f"held_out_{name}": value for name, value in held_out.items()})
 
 
-def compute_written_loss(learner: Learner, prompted: Prompted, rows: Sequence[int], *, settings: DecoderSettings) -> float | None:
+def compute_written_loss(learner: Learner, prompted: Prompted, rows: Sequence[int]) -> float | None:
     """Return the loss of writing the answers in `rows` in nats per token, the mean over answers; None for no rows."""
     if not rows:
         return None
@@ -191,7 +218,7 @@ def compute_written_loss(learner: Learner, prompted: Prompted, rows: Sequence[in
     was_training = learner.model.training
     learner.model.eval()
     with torch.no_grad():
-        packs = build_packs(prompted.prefix, [prompted.completions[row] for row in rows], limit=settings.pack_tokens)
+        packs = build_packs(prompted.prefix, [prompted.completions[row] for row in rows], limit=learner.pack_tokens)
         for pack in packs:
             logits = learner.compute_logits(pack)
             for completion, first in zip(pack.completions, pack.first, strict=True):

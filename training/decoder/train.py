@@ -36,6 +36,7 @@ from training.decoder.examples import (
 )
 from training.decoder.holdout import choose_holdout
 from training.decoder.loop import Learner
+from training.decoder.memory import fit_memory
 from training.decoder.served import Served, finish_bundle
 from training.decoder.settings import DecoderSettings
 from training.decoder.stages import Job, OnFigures, Pairs, compute_written_loss, find_obstacle, learn, prefer
@@ -93,7 +94,7 @@ def train_decoder(
     fingerprint = fingerprint_choices(prepared, part, choices=choices, base_digest=job.base_digest, settings=settings)
     rows = tuple(part.learnt.tolist())
     learner = build_learner(base_gguf, settings)
-    learn(job, learner, prompted, rows=rows, fingerprint=fingerprint)
+    learn(job, learner, prompted, rows=rows, held_out=tuple(part.held_out.tolist()), fingerprint=fingerprint)
     directory = _export(job, learner)
     manifest = _build_manifest(job, run, TaskKind.CLASSIFICATION, n_train=len(rows), labels=prepared.names)
     served = finish_bundle(
@@ -163,14 +164,14 @@ def _learn_to_write(job: Job, learner: Learner, prompted: Prompted, *, rows: tup
     obstacle = find_obstacle(job, parted)
     if obstacle is not None:
         job.on_figures("preference", {"n_pairs": len(parted.learnt), "skipped": obstacle})
-        learn(job, learner, prompted, rows=rows, fingerprint=fingerprint)
+        learn(job, learner, prompted, rows=rows, held_out=tuple(others), fingerprint=fingerprint)
     else:
         preferred = fingerprint_pairs(fingerprint, pairs, settings=settings)
         found = load_checkpoint(job.directory, preferred)
         if found is None:
-            learn(job, learner, prompted, rows=rows, fingerprint=fingerprint)
+            learn(job, learner, prompted, rows=rows, held_out=tuple(others), fingerprint=fingerprint)
         prefer(job, learner, parted, found=found, fingerprint=preferred)
-    loss = compute_written_loss(learner, prompted, others, settings=settings)
+    loss = compute_written_loss(learner, prompted, others)
     if loss is not None:
         job.on_figures("validation", {"n": len(others), "log_loss": round(loss, 4)})
 
@@ -183,8 +184,8 @@ def _start(job: Job) -> Job:
 
 
 def build_learner(base_gguf: Path, settings: DecoderSettings) -> Learner:
-    """Return the base model with fresh LoRA matrices on all of its linear layers."""
-    model = load_base(base_gguf)
+    """Return the base model with fresh LoRA matrices on all of its linear layers, fitted to the memory that is free."""
+    model = load_base(base_gguf, limit_mib=None if settings.mode == "full" else settings.faithful_limit_mib)
     config: Any = model.config
     use_bf16 = choose_precision(settings.precision)
     torch.manual_seed(settings.seed)
@@ -198,7 +199,9 @@ def build_learner(base_gguf: Path, settings: DecoderSettings) -> Learner:
         # PEFT asks transformers under a name that transformers is about to drop: https://github.com/huggingface/peft
         warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated", category=FutureWarning)
         wrapped = add_lora(model, mode=settings.mode, config=lora, compute_dtype=torch.bfloat16 if use_bf16 else torch.float32)
-    return Learner(wrapped, learning_rate=choose_rate(int(config.hidden_size), settings), settings=settings)
+    learner = Learner(wrapped, learning_rate=choose_rate(int(config.hidden_size), settings), settings=settings)
+    fit_memory(learner)
+    return learner
 
 
 def choose_rate(width: int, settings: DecoderSettings) -> float:
