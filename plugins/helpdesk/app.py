@@ -8,6 +8,7 @@ import asyncio
 from fastapi import APIRouter
 
 from plugins.helpdesk.client import Clock
+from plugins.helpdesk.decided import DecisionWatcher
 from plugins.helpdesk.desk import Desk
 from plugins.helpdesk.settings import HelpdeskSettings
 from plugins.helpdesk.watching import Backfill, Poller
@@ -34,6 +35,7 @@ class HelpdeskPlugin:
         limit = watch.backfill_limit if watch is not None else 0
         self.poller = Poller(desk, clock, interval_s=self._poll_interval_s, name=name)
         self.backfill = Backfill(desk, clock, name=name, days=self._backfill_days, limit=limit)
+        self.decisions = DecisionWatcher(desk.bot.inbox, desk.store, desk.outbox, clock, name=name)
         self._router = router
         self._workers: list[asyncio.Task[None]] = []
 
@@ -43,12 +45,14 @@ class HelpdeskPlugin:
         return self._router
 
     async def start(self) -> None:
-        """Handle events, look for changes, and learn from the past where that has not been done."""
+        """Handle events, look for changes and decisions, and learn from the past where that has not been done."""
         await self.desk.start()
         if self._poll_interval_s > 0:
             self._workers.append(asyncio.create_task(self.poller.run(), name="helpdesk-poll"))
         if self._backfill_days > 0:
             self._workers.append(asyncio.create_task(self.backfill.run(), name="helpdesk-backfill"))
+        if self.desk.settings.write_decisions:
+            self._workers.append(asyncio.create_task(self.decisions.run(), name="helpdesk-decisions"))
 
     async def stop(self) -> None:
         """Stop looking, let what runs end, close connections."""

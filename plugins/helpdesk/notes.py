@@ -8,9 +8,9 @@ from bot.plugin_api import Classification, Summary
 MARKER_PREFIX = "understudy:"
 
 
-def build_marker(external_id: str, inference_id: int) -> str:
-    """Return the name of a suggestion, unique over tickets and suggestions, that ends its note."""
-    return f"{MARKER_PREFIX}{external_id}:{inference_id}"
+def build_marker(external_id: str, number: int | str) -> str:
+    """Return the name of what is written, unique over tickets and by the `number` of its inference or decision, that ends its note."""
+    return f"{MARKER_PREFIX}{external_id}:{number}"
 
 
 def find_marker(text: str) -> str:

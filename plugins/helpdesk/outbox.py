@@ -1,6 +1,6 @@
-"""Writes suggestions into tickets, each once: an update carries a marker, and after a doubtful end the history is searched for it.
+"""Writes suggestions and decisions into tickets, each once: an update carries a marker, and after a doubtful end the history is searched for it.
 
-Knows no helpdesk; what is written is decided in `plugins.helpdesk.policy`.
+Knows no helpdesk; what is written is decided in `plugins.helpdesk.policy` and `plugins.helpdesk.decided`.
 """
 
 import logging
@@ -9,13 +9,16 @@ from typing import Any, Protocol
 
 from bot.plugin_api import Bot, BusyError, Event, EventQueue, NotFoundError, RetryLaterError, SourceRef, Summary, TicketDetail
 from plugins.helpdesk.client import GoneError, HelpdeskClient, StaleError
+from plugins.helpdesk.decision_notes import choose_fields, render_decision
 from plugins.helpdesk.memory import TicketMemory, Written
-from plugins.helpdesk.notes import render_note
+from plugins.helpdesk.notes import build_marker, render_note
 from plugins.helpdesk.policy import Decision, FieldMap, decide
 from plugins.helpdesk.settings import PolicySettings
 from plugins.helpdesk.values import HelpdeskTicket, TicketState, Update
 
 STALE_PAUSE_S = 1.0
+DECISION = "decision"
+_WRITABLE = frozenset({TicketState.OPEN, TicketState.SOLVED})
 NOTE_ALONE_FROM = 4
 """From this try on fields are left out: an option that the helpdesk does not have must not cost the note as well."""
 logger = logging.getLogger(__name__)
@@ -71,20 +74,55 @@ class Outbox:
         """Store an update; False where one of that key is known."""
         return await self.queue.put(key, "write", payload, group=group)
 
+    async def put_decision(self, ticket_id: str, feedback_id: int) -> bool:
+        """Store that a decision is to be written; False where it is known."""
+        payload = {"ticket_id": ticket_id, "feedback_id": feedback_id}
+        return await self.queue.put(f"decision:{feedback_id}", DECISION, payload, group=ticket_id)
+
     async def handle(self, event: Event) -> None:
-        """Write one suggestion, unless it has been overtaken: by a decision, by a solved ticket, or by an earlier try that went through."""
-        ticket_id, marker = str(event.payload["ticket_id"]), str(event.payload["marker"])
+        """Write one suggestion or decision, unless it has been overtaken: by another decision, by a solved ticket, or by an earlier try."""
         try:
-            detail = await self._desk.bot.inbox.find_ticket(self._desk.get_source(ticket_id))
-            ticket = await self._desk.client.fetch_bare_ticket(ticket_id)
-            if detail.decision is not None or ticket.state is not TicketState.OPEN:
-                return
-            may_fill = event.attempt < NOTE_ALONE_FROM
-            await self._write(ticket_id, ticket, detail, marker=marker, macro=str(event.payload["macro"]), may_fill=may_fill)
+            await (self._write_decision(event) if event.kind == DECISION else self._write_suggestion(event))
         except (GoneError, NotFoundError):
             return  # nobody will look at it any more
         except StaleError:
             raise RetryLaterError("the ticket changed while it was written", after_s=STALE_PAUSE_S) from None
+
+    async def _write_suggestion(self, event: Event) -> None:
+        ticket_id, marker = str(event.payload["ticket_id"]), str(event.payload["marker"])
+        detail = await self._desk.bot.inbox.find_ticket(self._desk.get_source(ticket_id))
+        ticket = await self._desk.client.fetch_bare_ticket(ticket_id)
+        if detail.decision is not None or ticket.state is not TicketState.OPEN:
+            return
+        may_fill = event.attempt < NOTE_ALONE_FROM
+        await self._write(ticket_id, ticket, detail, marker=marker, macro=str(event.payload["macro"]), may_fill=may_fill)
+
+    async def _write_decision(self, event: Event) -> None:
+        ticket_id, feedback_id = str(event.payload["ticket_id"]), int(event.payload["feedback_id"])
+        plugin = self._desk.get_source(ticket_id).plugin
+        standing = await self._desk.bot.inbox.list_decisions(plugin, after_id=feedback_id - 1, limit=1)
+        ticket = await self._desk.client.fetch_bare_ticket(ticket_id)
+        if not standing or standing[0].feedback_id != feedback_id or ticket.state not in _WRITABLE:
+            return  # taken back, or decided anew: that one is on its way as well
+        decision, label_field = standing[0], await self._desk.get_label_field()
+        before = await self._memory.get_written(ticket_id)
+        is_known = decision.label in self._desk.bot.inbox.get_label_set().names
+        value = self._desk.build_field_map().get_value(decision.label) if decision.label and is_known else ""
+        ours = before.value if before is not None else ""
+        fields, is_left = choose_fields(ticket.fields, label_field=label_field, value=value, ours=ours)
+        if event.attempt >= NOTE_ALONE_FROM:
+            fields = {}
+        marker = build_marker(ticket_id, f"d{feedback_id}")
+        note = ""
+        if self._desk.settings.write_note:
+            note = render_decision(decision, marker=marker, is_written=bool(fields), is_left=is_left)
+        if not fields and not note:
+            return
+        if await self._memory.begin_write(marker) or not await self._is_sent(ticket_id, marker):
+            update = Update(ticket_id, marker, fields, note=note, seen_at=ticket.updated_at, is_decision=True)
+            await self._desk.client.write(update, ticket)
+        if fields:
+            await self._memory.put_written(ticket_id, Written(marker, value))
 
     async def _write(
         self, ticket_id: str, ticket: HelpdeskTicket, detail: TicketDetail, *, marker: str, macro: str, may_fill: bool

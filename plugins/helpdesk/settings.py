@@ -56,6 +56,10 @@ class PolicySettings(BaseSettings):
     )
     write_note: bool = Field(default=True, description="Write an internal note with the suggestion and its reason.")
     note_summary: bool = Field(default=True, description="Put a summary of the ticket into the note.")
+    write_decisions: bool = Field(
+        default=True,
+        description="Carry what is decided in the console or in Slack into the ticket: the label's field and a note.",
+    )
     tag: str = Field(
         default="understudy_suggested",
         description="Tag of tickets that got a suggestion; empty means none, and so it is without tags.",

@@ -110,6 +110,8 @@ class Update:
     tags: tuple[str, ...] = ()
     note: str = ""
     seen_at: datetime | None = None
+    is_decision: bool = False
+    """Whether a person decided it, elsewhere."""
 
 
 FRESH = timedelta(seconds=5)

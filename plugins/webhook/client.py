@@ -17,6 +17,7 @@ from plugins.webhook.callback import Callback
 from plugins.webhook.reading import LABEL
 
 KEPT_CHANGES = 200
+_INTERNAL = frozenset({"seen_at", "marker", "is_decision"})
 
 
 class PushedClient:
@@ -68,9 +69,10 @@ class PushedClient:
         return [_read_change(change) for change in kept["changes"]] if kept is not None else []
 
     async def write(self, update: Update, ticket: HelpdeskTicket) -> None:
-        """Post a suggestion to the callback. The helpdesk drops repetitions by the idempotency key."""
-        content = {name: value for name, value in asdict(update).items() if name not in {"seen_at", "marker"}}
-        await self._callback.post({"type": "suggestion", **content, "state": ticket.state.value}, key=update.marker)
+        """Post a suggestion or a decision to the callback. The helpdesk drops repetitions by the idempotency key."""
+        content = {name: value for name, value in asdict(update).items() if name not in _INTERNAL}
+        kind = "decision" if update.is_decision else "suggestion"
+        await self._callback.post({"type": kind, **content, "state": ticket.state.value}, key=update.marker)
         async with self._lock:
             kept = await self._load(update.ticket_id)
             if kept is None:

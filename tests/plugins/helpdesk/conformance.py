@@ -9,7 +9,7 @@ import pytest
 from fastapi import FastAPI
 from httpx import ASGITransport, AsyncClient
 
-from bot.plugin_api import FeedbackKind, Label, SourceRef
+from bot.plugin_api import Feedback, FeedbackKind, FeedbackReceipt, Label, SourceRef
 from bot.testing import FakeBot, FakeClock
 from plugins.helpdesk.app import HelpdeskPlugin
 
@@ -99,6 +99,17 @@ class Harness:
         await self.tell(ticket_id)
         self.double.clock.advance(120)
         return ticket_id
+
+    async def decide(self, ticket_id: str, kind: FeedbackKind, **more: str) -> FeedbackReceipt:
+        """Click on a ticket in the console."""
+        source = SourceRef(self.double.name, ticket_id)
+        card = next(ticket.classification for ticket in self.bot.tickets.values() if ticket.item.source == source)
+        return await self.bot.record_feedback(Feedback(card.inference_id, kind, "ana", idempotency_key="console:1", **more))
+
+    async def look_for_decisions(self) -> None:
+        """Let the plugin hear of clicks, and wait until all is done."""
+        await self.plugin.decisions.look()
+        await self.settle()
 
     def get_suggested(self, ticket_id: str) -> str:
         """Return the label suggested for a ticket."""
@@ -326,6 +337,78 @@ class HelpdeskConformance:
             stored = []  # tickets that cannot be asked for travel in the event, encrypted
         assert "zyzzyva" not in caplog.text + str(stored)
         assert "quokka" not in caplog.text + str(stored)
+
+    async def test_decision_clicked_elsewhere_is_written_once_and_teaches_nothing_anew(self, desk):
+        await desk.plugin.decisions.look()
+        ticket_id = await desk.suggest()
+        other = desk.get_other(ticket_id)
+        await desk.decide(ticket_id, FeedbackKind.OVERRIDE, value=other, reason="the customer said so")
+        for _ in range(2):
+            await desk.look_for_decisions()
+        assert desk.double.get_label(ticket_id) == other
+        [_, note] = desk.double.get_notes(ticket_id)
+        assert f"ana chose {other} (suggested: {desk.get_suggested(ticket_id)})" in note
+        assert "the customer said so" in note
+        desk.double.clock.advance(60)
+        desk.double.solve(ticket_id)
+        await desk.tell(ticket_id, event="solved")
+        assert [feedback.idempotency_key for feedback in desk.bot.feedback] == ["console:1"]
+
+    async def test_accepted_elsewhere_adds_nothing_to_a_ticket_that_shows_it_already(self, desk):
+        await desk.plugin.decisions.look()
+        ticket_id = await desk.suggest()
+        await desk.decide(ticket_id, FeedbackKind.ACCEPT)
+        await desk.look_for_decisions()
+        assert len(desk.double.get_notes(ticket_id)) == 1
+
+    async def test_choice_made_in_the_helpdesk_meanwhile_stays(self, desk):
+        await desk.plugin.decisions.look()
+        ticket_id = await desk.suggest()
+        other, last = desk.get_other(ticket_id), desk.bot.label_set.names[-1]
+        desk.double.choose(ticket_id, last)
+        await desk.tell(ticket_id)
+        await desk.decide(ticket_id, FeedbackKind.OVERRIDE, value=other)
+        await desk.look_for_decisions()
+        assert desk.double.get_label(ticket_id) == last
+        assert "stays as it was chosen here" in desk.double.get_notes(ticket_id)[-1]
+
+    async def test_decision_taken_back_before_it_was_written_is_not_written(self, desk):
+        await desk.plugin.decisions.look()
+        ticket_id = await desk.suggest()
+        receipt = await desk.decide(ticket_id, FeedbackKind.OVERRIDE, value=desk.get_other(ticket_id))
+        await desk.plugin.decisions.look()
+        await desk.bot.withdraw_feedback(receipt.feedback_id, actor="ana")
+        await desk.settle()
+        assert desk.double.get_label(ticket_id) == desk.get_suggested(ticket_id)
+        assert len(desk.double.get_notes(ticket_id)) == 1
+
+    async def test_handoff_elsewhere_is_told_in_a_note(self, desk):
+        await desk.plugin.decisions.look()
+        ticket_id = await desk.suggest()
+        await desk.decide(ticket_id, FeedbackKind.HANDOFF, reason="needs a lawyer")
+        await desk.look_for_decisions()
+        note = desk.double.get_notes(ticket_id)[-1]
+        assert "ana handed this ticket off" in note
+        assert "needs a lawyer" in note
+
+    async def test_decisions_from_before_the_first_start_are_left_alone(self, desk):
+        ticket_id = await desk.suggest()
+        await desk.decide(ticket_id, FeedbackKind.HANDOFF)
+        await desk.look_for_decisions()
+        assert len(desk.double.get_notes(ticket_id)) == 1
+
+    async def test_decision_waits_while_the_helpdesk_is_down(self, desk):
+        await desk.plugin.decisions.look()
+        ticket_id = await desk.suggest()
+        other = desk.get_other(ticket_id)
+        await desk.decide(ticket_id, FeedbackKind.OVERRIDE, value=other)
+        desk.double.is_down = True
+        await desk.look_for_decisions()
+        await desk.wait(600, step_s=60)
+        desk.double.is_down = False
+        await desk.wait(600, step_s=60)
+        assert desk.double.get_label(ticket_id) == other
+        assert len(desk.double.get_notes(ticket_id)) == 2
 
     async def test_past_solved_tickets_become_examples_once(self, double):
         if not double.can_poll:
