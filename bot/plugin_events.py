@@ -13,7 +13,11 @@ JsonObject = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Event:
-    """Something that reached a plugin. `attempt` is 1 at the first try; `payload` is what `put` was given."""
+    """Something that reached a plugin. `payload` is what `put` was given.
+
+    `attempt` is 1 at the first try and grows with each exception, but not with a RetryLaterError or when the process is stopped in between:
+    it does not tell whether the handler has begun before.
+    """
 
     key: str
     kind: str

@@ -18,8 +18,8 @@ from bot.plugin_api import Bot, BotError, RetryLaterError
 from plugins.slack.client import SlackClient, SlackRefusedError, sdk_logger
 from plugins.slack.desk import Desk
 from plugins.slack.digest import WeeklyDigest
-from plugins.slack.events import HANDLERS, OPENERS
-from plugins.slack.intake import Intake
+from plugins.slack.events import HANDLERS, OPENERS, ROUTES
+from plugins.slack.intake import Intake, NotStoredError
 from plugins.slack.oauth import Installer, StoredTokens
 from plugins.slack.runs import RunWatch
 from plugins.slack.settings import SlackSettings
@@ -152,7 +152,7 @@ def build_bolt(intake: Intake, tokens: TokenSource, client: SlackClient) -> Asyn
     )
     sdk_logger.setLevel(logging.WARNING)
     app.error(build_error_listener(intake))
-    for name in (*HANDLERS, *OPENERS):
+    for name in (*HANDLERS, *OPENERS, *ROUTES):
         add_listener(app, name, intake)
     return app
 
@@ -182,10 +182,15 @@ def build_error_listener(intake: Intake) -> Callable[..., Awaitable[BoltResponse
     async def explain(error: Exception, body: dict[str, Any]) -> BoltResponse:
         if isinstance(error, BoltUnhandledRequestError):
             intake.counts["unknown"] += 1
+            if body.get("type") == "app_rate_limited":
+                logger.warning("Slack holds events back: it has more for the bot than it sends in an hour")
             text = "I do not know this command." if body.get("command") else ""
             return BoltResponse(status=200, body=text)
         # The type alone: the text of a foreign exception may quote the event.
-        logger.error("an event could not be taken in (%s); Slack sends it again", type(error).__name__)
-        return BoltResponse(status=503, body="")
+        if isinstance(error, NotStoredError):
+            logger.error("an event could not be taken in (%s); Slack sends it again", type(error.__cause__).__name__)
+            return BoltResponse(status=503, body="")
+        logger.warning("a request of a shape that bolt does not know was left alone (%s)", type(error).__name__)
+        return BoltResponse(status=200, body="")  # it would look the same if Slack sent it again
 
     return explain

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from bot.plugin_api import BASE, Classification, FeedbackKind, LabelSet, Summary
 from plugins.slack.modals import Block, build_menu, build_plain
 from plugins.slack.payloads import Place
-from plugins.slack.text import cut, cut_escaped, describe_confidence
+from plugins.slack.text import cut, cut_escaped, describe_confidence, say_share
 
 MAX_SECTION = 3000
 MAX_FIELD = 2000
@@ -123,7 +123,10 @@ def render_fallback(card: Classification, look: CardLook) -> str:
         return "No suggestion"
     if look.decision is not None:
         return "Decided" if look.decision.label is None else f"Decided: {cut(look.decision.label, 100)}"
-    return "A ticket to decide" if card.is_blind else f"Suggestion: {cut(card.label, 100)}"
+    if card.is_blind:
+        return "A ticket to decide"
+    label = cut(card.label, 100)
+    return f"Is this {label}?" if card.confidence < look.low_confidence else f"Suggestion: {label}"
 
 
 def _build_blind(labels: Sequence[str], *, title_id: str, buttons_id: str, value: str) -> list[Block]:
@@ -205,11 +208,12 @@ def _build_open_buttons(card: Classification, label_set: LabelSet, *, value: str
     others = [c.label for c in card.candidates if c.label != card.label and c.label in label_set.names][:SHOWN_ALTERNATIVES]
     elements = [build_button("Accept", "triage_accept", value=value, style="primary")]
     if others:
-        elements.append(build_menu("triage_pick", others, placeholder="Rather…"))
+        notes = {c.label: f" ({say_share(c.probability)})" for c in card.candidates}
+        elements.append(build_menu("triage_pick", others, placeholder="Alternatives", notes=notes))
     return [
         *elements,
-        build_button("Override", "triage_override", value=value),
         build_button("Edit", "triage_edit", value=value),
+        build_button("Override", "triage_override", value=value),
         build_button("Hand off", "triage_handoff", value=value),
     ]
 
@@ -259,7 +263,8 @@ def _render_summary_decision(decision: Decision | None) -> str:
     return f"{'Edited' if decision.kind is FeedbackKind.EDIT else 'Accepted'} by <@{decision.actor}>."
 
 
-def build_anyway(text: str, *, block_id: str, value: str) -> list[Block]:
-    """Return the answer to the second of two people: who was first, and a button to decide differently all the same."""
+def build_anyway(text: str, *, block_id: str, value: str, reply: str = "") -> list[Block]:
+    """Return the answer to the second of two people: who was first, what they wrote, and a button to decide differently all the same."""
     button = build_button("Decide this way all the same", "triage_anyway", value=value)
-    return [build_section(text), {"type": "actions", "block_id": block_id, "elements": [button]}]
+    written = [build_code(reply)] if reply else []
+    return [build_section(text), *written, {"type": "actions", "block_id": block_id, "elements": [button]}]

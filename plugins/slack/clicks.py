@@ -4,7 +4,7 @@ Pure functions over payloads; knows nothing of what is done about it.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bot.plugin_api import BotError, Event, FeedbackKind
@@ -13,6 +13,8 @@ from plugins.slack.cards import read_buttons_id
 from plugins.slack.modals import read_input
 from plugins.slack.payloads import Asker, Place, get_dict, get_str, read_action, read_asker, read_metadata, read_team, read_user
 from plugins.slack.text import cut
+
+OLD_FORM = "This form is no longer known; open it again from the card."
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,10 @@ def read_form_click(event: Event, *, prefix: str) -> Click:
     body, meta = event.payload, read_metadata(event.payload)
     user = read_user(body)
     place = unpack_place(str(meta.get("ticket", "")), str(meta.get("thread_ts", "")))
-    inference_id = int(meta.get("inference", 0))
+    try:
+        inference_id, knows = int(meta.get("inference", 0)), int(meta.get("knows", 0))
+    except (TypeError, ValueError) as error:
+        raise BotError(OLD_FORM) from error
     return Click(
         prefix=prefix,
         place=place,
@@ -94,7 +99,7 @@ def read_form_click(event: Event, *, prefix: str) -> Click:
         at=event.created_at.timestamp(),
         asker=Asker(read_team(body), user, place.channel, place.thread_ts, ""),
         why=read_input(body, "why") or None,
-        knows=int(meta.get("knows", 0)),
+        knows=knows,
     )
 
 
@@ -102,7 +107,7 @@ def unpack_place(external_id: str, thread_ts: str) -> Place:
     """Return the place behind a ticket's id. Raises BotError."""
     parts = external_id.split("/")
     if len(parts) != 3:
-        raise BotError("This form is no longer known; open it again from the card.")
+        raise BotError(OLD_FORM)
     return Place(parts[0], parts[1], parts[2], thread_ts or parts[2])
 
 
@@ -110,6 +115,7 @@ def pack_click(click: Click, *, knows: int) -> str:
     """Return a button's value that says a click again, with the knowledge of an earlier decision."""
     packed: dict[str, Any] = {
         "ticket": click.place.external_id,
+        "channel": click.place.channel,
         "thread_ts": click.place.thread_ts,
         "inference": click.inference_id,
         "kind": click.kind.value,
@@ -127,15 +133,18 @@ def read_packed_click(event: Event) -> Click:
     try:
         packed = json.loads(get_str(action, "value"))
         inference_id = int(packed["inference"])
+        place = unpack_place(packed["ticket"], packed["thread_ts"])
+        # The button is on a message that only its reader has: answers go to the thread, not below that.
+        asker = replace(read_asker(event.payload), channel=place.channel, thread_ts=place.thread_ts)
         return Click(
             prefix="ticket",
-            place=unpack_place(packed["ticket"], packed["thread_ts"]),
+            place=place,
             inference_id=inference_id,
             kind=FeedbackKind(packed["kind"]),
             actor=user,
             key=f"slack:{user}:{action_ts}:{inference_id}",
             at=_read_seconds(action_ts, event),
-            asker=read_asker(event.payload),
+            asker=asker,
             label=packed["label"],
             why=packed["why"],
             knows=int(packed["knows"]),

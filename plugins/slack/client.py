@@ -6,13 +6,14 @@ Knows nothing of tickets. A call is made once: whoever handles the event decides
 import asyncio
 import ipaddress
 import logging
+import re
 import time
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
-from slack_sdk.errors import SlackApiError
+from slack_sdk.errors import SlackApiError, SlackClientError
 from slack_sdk.web.async_client import AsyncWebClient
 from slack_sdk.web.async_slack_response import AsyncSlackResponse
 
@@ -51,6 +52,13 @@ ERROR_WORDS: Mapping[str, str] = {
     "token_revoked": "The bot's token has been revoked; an administrator has to install the app again.",
     "token_expired": "The bot's token has expired; an administrator has to install the app again.",
     "msg_too_long": "The message would be longer than Slack allows.",
+    "msg_blocks_too_long": "The message would be longer than Slack allows.",
+    "not_sent": "Slack sent too little to answer this. Please click or type it again.",
+    "cannot_reply_to_message": "Slack allows no replies to that message.",
+    "restricted_action_thread_locked": "That thread is locked, so nothing can be written there.",
+    "restricted_action_non_threadable_channel": "That channel allows no replies in threads, so I cannot write there.",
+    "restricted_action_thread_only_channel": "That channel allows replies in threads only; use a message's shortcut there.",
+    "team_access_not_granted": "The Slack app is not installed in this workspace; an administrator has to add it.",
     "invalid_blocks": "Slack did not accept the layout of the card; please tell whoever runs the bot.",
     "cannot_dm_bot": "Slack does not let apps write to each other.",
     "used_url": "Slack no longer takes answers to this; please click or type it again.",
@@ -58,15 +66,24 @@ ERROR_WORDS: Mapping[str, str] = {
 }
 # The SDK sends these as GET, which servers built after Slack's document do not take; Slack takes both.
 _READS = frozenset({"conversations.replies", "conversations.history"})
+_SCOPES = re.compile(r"[a-z_.:,]{1,100}")
 _OUTAGES = frozenset({"internal_error", "fatal_error", "service_unavailable", "request_timeout", "team_added_to_org"})
 
 
 class SlackRefusedError(Exception):
-    """Slack refused a call for good. `code` is Slack's, the message one sentence for the person who asked."""
+    """Slack refused a call for good. `code` is Slack's, the message one sentence for the person who asked.
 
-    def __init__(self, code: str) -> None:
-        super().__init__(ERROR_WORDS.get(code, f"Slack refused this ({code})."))
+    `needed` is the permission that Slack says is missing.
+    """
+
+    def __init__(self, code: str, *, needed: str = "") -> None:
+        words = ERROR_WORDS.get(code, f"Slack refused this ({code}).")
+        super().__init__(words.replace("lacks a permission", f"lacks the permission {needed}") if needed else words)
         self.code = code
+
+
+class UnreachableError(RetryLaterError):
+    """Nothing answers at the address that came with a click or a command."""
 
 
 class SlackClient:
@@ -79,7 +96,7 @@ class SlackClient:
         self._host = urlsplit(settings.api_url).hostname or ""
         if is_local(self._host):
             self._web.proxy = None  # a server on this machine is not behind the proxy that the environment may name
-        self._not_before: dict[str, float] = {}
+        self._not_before: dict[tuple[str, str], float] = {}  # by method and token: each workspace has limits of its own
         self.trouble: str | None = None
 
     @property
@@ -115,10 +132,16 @@ class SlackClient:
         self._tokens.learn(known)
         return known
 
+    def is_slack(self, url: str) -> bool:
+        """Whether an address is one that Slack gives out, or the server's that stands in for it."""
+        host = urlsplit(url).hostname or ""
+        if is_local(self._host):
+            return is_local(host) or host == "slack.com" or host.endswith(".slack.com")
+        return any(host == known or host.endswith(f".{known}") for known in ("slack.com", self._host))
+
     async def answer(self, response_url: str, *, text: str, blocks: list[dict[str, Any]] | None = None) -> None:
         """Answer the person alone at the address that came with a click or a command. Raises as `call` does."""
-        host = urlsplit(response_url).hostname or ""
-        if not (host == "slack.com" or host.endswith(".slack.com") or host == self._host):
+        if not self.is_slack(response_url):
             raise SlackRefusedError("expired_url")  # an address that Slack does not give out: nothing is sent there
         message = {
             "response_type": "ephemeral",
@@ -133,20 +156,22 @@ class SlackClient:
             async with session.post(response_url, json=message, proxy=self._web.proxy) as response:
                 status, retry_after = response.status, response.headers.get("Retry-After")
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise RetryLaterError(type(error).__name__, after_s=OUTAGE_PAUSE_S) from error
+            raise UnreachableError(type(error).__name__, after_s=OUTAGE_PAUSE_S) from error
         if status == 429:
             raise RetryLaterError("response_url", after_s=read_pause(retry_after))
         if status >= 400:
             raise SlackRefusedError("expired_url" if status < 500 else "used_url")
 
     async def _call(self, method: str, token: str, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        pause = self._not_before.get(method, 0.0) - time.monotonic()
+        pause = self._not_before.get((method, token), 0.0) - time.monotonic()
         if pause > 0:
             raise RetryLaterError(method, after_s=pause)
         try:
             response = await self._send(method, token, arguments)
         except SlackApiError as error:
-            raise self._explain(method, error) from error
+            raise self._explain(method, token, error) from error
+        except SlackClientError as error:  # the SDK refuses to send it: the event named no trigger or no view
+            raise SlackRefusedError("not_sent") from error
         except (aiohttp.ClientError, TimeoutError, asyncio.IncompleteReadError, OSError) as error:
             self.trouble = f"Slack cannot be reached ({type(error).__name__}); it is tried again"
             raise RetryLaterError(type(error).__name__, after_s=OUTAGE_PAUSE_S) from error
@@ -162,7 +187,7 @@ class SlackClient:
         response: AsyncSlackResponse = await function(token=token, **arguments)
         return response
 
-    def _explain(self, method: str, error: SlackApiError) -> Exception:
+    def _explain(self, method: str, token: str, error: SlackApiError) -> Exception:
         """Tell a refusal from a limit and an outage."""
         response: Any = error.response
         data = getattr(response, "data", None)
@@ -171,12 +196,13 @@ class SlackClient:
         headers = getattr(response, "headers", None) or {}
         if code in {"ratelimited", "rate_limited"} or status == 429:
             after_s = read_pause(headers.get("Retry-After"))
-            self._not_before[method] = time.monotonic() + after_s
+            self._not_before[method, token] = time.monotonic() + after_s
             return RetryLaterError(method, after_s=after_s)
         if status >= 500 or code in _OUTAGES or not code:
             self.trouble = f"Slack answers with an error ({code or status}); it is tried again"
             return RetryLaterError(code or str(status), after_s=OUTAGE_PAUSE_S)
-        refused = SlackRefusedError(code)
+        needed = data.get("needed") if isinstance(data, Mapping) else ""
+        refused = SlackRefusedError(code, needed=needed if isinstance(needed, str) and _SCOPES.fullmatch(needed) else "")
         if code in {"invalid_auth", "account_inactive", "token_revoked", "token_expired", "not_authed"}:
             self.trouble = str(refused)
         return refused

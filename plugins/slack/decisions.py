@@ -52,8 +52,9 @@ async def on_form(desk: Desk, event: Event) -> None:
         await decide(desk, replace(click, kind=FeedbackKind.HANDOFF))
         return
     label = _need_label(desk, read_input(body, "label"))
-    is_recorded = await decide(desk, replace(click, kind=FeedbackKind.OVERRIDE, label=label))
-    if is_recorded and (reply := read_input(body, "reply")):
+    reply = read_input(body, "reply")
+    is_recorded = await decide(desk, replace(click, kind=FeedbackKind.OVERRIDE, label=label, text=reply or None))
+    if is_recorded and reply:
         title = build_section(f"*Reply*, edited by <@{click.actor}>:", block_id=f"reply/{get_str(body, 'view', 'id')}")
         await desk.show(str(title["block_id"]), click.place, text="An edited reply", blocks=[title, build_code(reply)])
 
@@ -98,6 +99,11 @@ async def decide(desk: Desk, click: Click) -> bool:
         return False
     feedback_id = await _record(desk, click, shown_at=record.shown_at)
     decision = Decision(click.kind, click.actor, click.label, feedback_id, click.key, click.at)
+    if (
+        previous is not None and previous.actor != click.actor
+    ):  # before it is kept, for after that a later try knows of nobody else
+        first = Asker(click.place.team, previous.actor, click.place.channel, click.place.thread_ts, "")
+        await desk.tell(first, f"<@{click.actor}> has decided differently from you: {_describe(decision)}")
     await desk.records.change(click.prefix, click.place, record, decision=decision, is_expanded=False)
     await _show(desk, click)
     if desk.settings.undo_minutes:
@@ -105,9 +111,6 @@ async def decide(desk: Desk, click: Click) -> bool:
         key = f"close/{click.prefix}/{feedback_id}"
         # Of no group: a thread's events wait for those before them, and this one waits for minutes.
         await desk.queue.put(key, "later:close_undo", payload, delay_s=desk.settings.undo_minutes * 60 + 1)
-    if previous is not None and previous.actor != click.actor:
-        first = Asker(click.place.team, previous.actor, click.place.channel, click.place.thread_ts, "")
-        await desk.tell(first, f"<@{click.actor}> has decided differently from you: {_describe(decision)}")
     return True
 
 
@@ -188,8 +191,9 @@ async def _tell_second(desk: Desk, click: Click, said: str, *, knows: int) -> No
         text = f"{who} To change it all the same, click *Edit* on the card again."
         blocks = [build_section(text)] + ([build_code(click.text)] if click.text else [])
     else:
-        text = who
-        blocks = build_anyway(text, block_id=f"anyway/{click.place.external_id}", value=pack_click(click, knows=knows))
+        text = who if not click.text else f"{who} Your reply, for copying:"
+        value = pack_click(click, knows=knows)
+        blocks = build_anyway(text, block_id=f"anyway/{click.place.external_id}", value=value, reply=click.text or "")
     await desk.tell(click.asker, text, blocks=blocks)
 
 
@@ -197,19 +201,20 @@ async def on_undo(desk: Desk, event: Event) -> None:
     """Take a decision back, for a while, by the person who made it."""
     click = read_click(event, FeedbackKind.ACCEPT)
     record = None if click is None else await desk.records.get(click.prefix, click.place)
-    if click is None or record is None:
+    if click is None:
+        return
+    if record is None:  # kept for some months
+        await desk.tell(click.asker, f"The time for undoing this has passed; {_say_otherwise(click.prefix)}")
         return
     decision = record.decision
     if decision is None:
         await _show(desk, click)
         return
     if decision.actor != click.actor:
-        await desk.tell(
-            click.asker, f"Only <@{decision.actor}> can undo this; to decide differently, click *Override* or *Edit*."
-        )
+        await desk.tell(click.asker, f"Only <@{decision.actor}> can undo this; {_say_otherwise(click.prefix)}")
         return
     if click.at > decision.at + desk.settings.undo_minutes * 60:
-        await desk.tell(click.asker, "The time for undoing this has passed; to decide differently, click *Override* or *Edit*.")
+        await desk.tell(click.asker, f"The time for undoing this has passed; {_say_otherwise(click.prefix)}")
         return
     try:
         await desk.bot.withdraw_feedback(decision.feedback_id, actor=get_actor(click.actor))
@@ -220,13 +225,21 @@ async def on_undo(desk: Desk, event: Event) -> None:
     await _show(desk, click)
 
 
+def _say_otherwise(prefix: str) -> str:
+    return f"to decide differently, click *{'Edit' if prefix == 'summary' else 'Override'}*."
+
+
 async def on_close_undo(desk: Desk, event: Event) -> None:
     """Take the Undo button off a card when its time has passed."""
     place = unpack_place(str(event.payload["ticket"]), str(event.payload["thread_ts"]))
     prefix = str(event.payload["prefix"])
-    record = await desk.records.get(prefix, place)
-    if record is not None and record.decision is not None:
+    record, shown = await desk.records.get(prefix, place), None
+    # In no group, so somebody may decide while the card is being changed: then it is shown once more, as it is by then.
+    while record is not None and record.decision != shown:
+        shown = record.decision
         try:
             await refresh(desk, prefix, place, may_post=False)
         except SlackRefusedError as error:  # a card that is gone, or cannot be changed any more, needs no button taken off
             logger.info("the Undo button of a card stays: %s", error.code)
+            return
+        record = await desk.records.get(prefix, place)

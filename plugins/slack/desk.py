@@ -5,6 +5,7 @@ Knows nothing of suggestions or decisions.
 """
 
 import asyncio
+import hashlib
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -12,8 +13,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from bot.plugin_api import Bot, EventQueue, RetryLaterError, Store
-from plugins.slack.client import SlackClient, SlackRefusedError
+from bot.plugin_api import Bot, Event, EventQueue, RetryLaterError, Store
+from plugins.slack.client import SlackClient, SlackRefusedError, UnreachableError
 from plugins.slack.modals import Block
 from plugins.slack.payloads import Asker, Place
 from plugins.slack.records import Record, Records
@@ -23,7 +24,8 @@ from plugins.slack.tokens import TokenSource
 logger = logging.getLogger(__name__)
 PAGE_SIZE = 200
 SEARCHED_PAGES = 5
-LONGEST_WAIT_S = 30.0
+LONGEST_WAIT_S = 65.0  # some apps are given one page per minute
+BEGUN_S = 3 * 86400.0
 IS_REPEATED: ContextVar[bool] = ContextVar("is_repeated", default=False)
 """Whether the event being handled was begun before, perhaps by a process that was killed: what it posted is looked for first."""
 
@@ -79,9 +81,10 @@ class Desk:
                 text=text,
                 blocks=blocks,
                 unfurl_links=False,
+                unfurl_media=False,
                 **({"thread_ts": place.thread_ts} if place.thread_ts else {}),
             )
-        except RetryLaterError:
+        except (RetryLaterError, asyncio.CancelledError):
             if not is_known:
                 await self.records.keep(name, "")  # the answer is what got lost, perhaps: the next try looks first
             raise
@@ -133,7 +136,7 @@ class Desk:
                 await asyncio.sleep(error.after_s)
 
     async def fetch_message(self, place: Place) -> Mapping[str, Any] | None:
-        """Return one message, or None where it is gone. Raises SlackRefusedError, RetryLaterError."""
+        """Return one message, or None where it is gone or Slack keeps its place in the thread alone. Raises SlackRefusedError, RetryLaterError."""
         page = await self.client.call(
             "conversations.replies",
             team=place.team,
@@ -145,7 +148,8 @@ class Desk:
             limit=2,
         )
         found = page.get("messages")
-        return next((m for m in (found if isinstance(found, list) else []) if m.get("ts") == place.ts), None)
+        message = next((m for m in (found if isinstance(found, list) else []) if m.get("ts") == place.ts), None)
+        return None if message is None or message.get("subtype") == "tombstone" else message
 
     async def tell(self, asker: Asker, text: str, *, blocks: list[Block] | None = None) -> bool:
         """Tell a person something that they alone see: in the thread, else where they clicked, else in a direct message.
@@ -159,10 +163,29 @@ class Desk:
             try:
                 if await way(asker, text, blocks):
                     return True
+            except UnreachableError:
+                logger.debug("a way of answering is out of reach")
+            except RetryLaterError:
+                if way != self._tell_in_thread or not asker.response_url:
+                    raise  # the other address has limits of its own, so that nobody waits and nothing is done twice
             except SlackRefusedError as error:
                 logger.debug("a way of answering was refused: %s", error.code)
         logger.warning("a person could not be told that something could not be done: Slack refused every way")
         return False
+
+    async def begin(self, event: Event) -> None:
+        """Remember that what the event asks for is about to be done, so that a later try knows who did it; said right before.
+
+        Of what may be done twice it can be said right after instead.
+        """
+        await self.store.put(_get_begun_key(event), {}, expires_in_s=BEGUN_S)
+
+    async def has_begun(self, event: Event) -> bool:
+        """Whether an earlier try was about to do what the event asks for.
+
+        `event.attempt` does not say so: a try that had to wait for Slack is not counted, though it had done its work by then.
+        """
+        return await self.store.get(_get_begun_key(event)) is not None
 
     async def _tell_in_thread(self, asker: Asker, text: str, blocks: list[Block] | None) -> bool:
         if not asker.channel:
@@ -193,3 +216,7 @@ class Desk:
         extra = {"blocks": blocks} if blocks else {}
         await self.client.call("chat.postMessage", team=asker.team, channel=channel, text=text, **extra)
         return True
+
+
+def _get_begun_key(event: Event) -> str:
+    return f"begun/{hashlib.sha256(event.key.encode()).hexdigest()[:32]}"

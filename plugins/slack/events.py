@@ -63,9 +63,11 @@ OPENERS: Mapping[str, Opener] = {
     "action:retrain_task": manager_forms.change_task,
     "command:/retrain": manager_forms.open_retrain,
     "command:/rollback": manager_forms.open_rollback,
-    "command:/understudy": manager_forms.open_understudy,
 }
 """Done right after the acknowledgement and not stored: Slack's trigger lives three seconds."""
+
+ROUTES: Mapping[str, Callable[[Body], tuple[str, Body]]] = {"command:/understudy": manager_forms.route_understudy}
+"""What goes by another of these names, with another payload; pure functions of the payload."""
 
 FILTERS: Mapping[str, Callable[[SlackSettings, Body], bool]] = {"event:message": triage.is_wanted}
 """What need not be stored; pure functions of the payload."""

@@ -13,6 +13,7 @@ from plugins.slack.client import SlackRefusedError
 from plugins.slack.desk import Desk
 from plugins.slack.modals import build_decision_view, build_summary_view, find_label
 from plugins.slack.payloads import Body, Place, get_dict, get_str, read_action, read_asker
+from plugins.slack.text import to_sentence
 
 SLOW = "Slack did not open the form in time. Please click again."
 
@@ -41,7 +42,7 @@ async def open_edit(desk: Desk, body: Body) -> None:
     try:
         card = (await desk.bot.inbox.find_ticket(found[0].source)).classification
     except BotError as error:
-        await desk.tell(read_asker(body), f"{error}.")
+        await desk.tell(read_asker(body), to_sentence(error))
         return
     reply = (card.macro or "") if card is not None else ""
     await _open_decision(desk, body, "edit", chosen=card.label if card is not None else None, reply=reply)
@@ -91,6 +92,6 @@ async def _open(desk: Desk, body: Body, view: dict[str, Any]) -> None:
     try:
         await desk.client.call("views.open", team=asker.team, trigger_id=get_str(body, "trigger_id"), view=view)
     except SlackRefusedError as error:
-        await desk.tell(asker, str(error))
+        await desk.tell(asker, to_sentence(error))
     except RetryLaterError:
         await desk.tell(asker, SLOW)

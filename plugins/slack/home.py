@@ -149,7 +149,8 @@ async def _settle(desk: Desk, event: Event, *, label: str | None, is_dismissed: 
     if not item.isdigit():
         raise BotError("This question is no longer known; open the home tab again.")
     question = await desk.bot.manager.get_review(int(item))
-    is_done = event.attempt > 1 and question.resolved_by == actor  # by an earlier try of this click
+    is_done = await desk.has_begun(event) and question.resolved_by == actor  # by an earlier try of this click
+    await desk.begin(event)
     try:
         if is_dismissed and not is_done:
             await desk.bot.manager.dismiss_review(int(item), actor=actor)

@@ -14,12 +14,18 @@ from slack_bolt.context.ack.async_ack import AsyncAck
 from bot.plugin_api import BotError, BusyError, Event, RetryLaterError
 from plugins.slack.client import SlackRefusedError
 from plugins.slack.desk import IS_REPEATED, Desk
-from plugins.slack.events import CHECKS, FILTERS, HANDLERS, OPENERS
-from plugins.slack.payloads import Body, find_group, find_key, read_asker
+from plugins.slack.events import CHECKS, FILTERS, HANDLERS, OPENERS, ROUTES
+from plugins.slack.payloads import Body, find_group, find_key, make_storable, read_asker
+from plugins.slack.text import to_sentence
 
 logger = logging.getLogger(__name__)
 TRIES_BEFORE_A_WORD = 3
+NOT_OPENED = "The form could not be opened. Please click or type it again."
 STILL_TRYING = "This takes longer than it should; I keep trying."
+
+
+class NotStoredError(Exception):
+    """The queue could not store an event; its cause says why. Without an acknowledgement Slack sends it again."""
 
 
 class Intake:
@@ -31,8 +37,12 @@ class Intake:
         self.counts: Counter[str] = Counter()
 
     async def take(self, name: str, body: Body, ack: AsyncAck) -> None:
-        """Store what came in, then acknowledge it. Raises what the queue raises: without an acknowledgement Slack sends it again."""
+        """Store what came in, then acknowledge it. Raises NotStoredError."""
         self.counts[name] += 1
+        body = make_storable(body)
+        key = find_key(name, body)
+        if name in ROUTES:
+            name, body = ROUTES[name](body)
         errors = CHECKS[name](body) if name in CHECKS else {}
         if errors:
             await ack(response_action="errors", errors=dict(errors))
@@ -40,9 +50,16 @@ class Intake:
         if name in OPENERS:
             self._start(self._open(name, body), name)
         elif name not in FILTERS or FILTERS[name](self._desk.settings, body):
-            payload = {key: value for key, value in body.items() if key not in {"token", "trigger_id"}}
-            await self._desk.queue.put(find_key(name, body), name, payload, group=find_group(body))
+            await self._store(key, name, body)
         await ack()
+
+    async def _store(self, key: str, name: str, body: Body) -> None:
+        payload = {field: value for field, value in body.items() if field not in {"token", "trigger_id"}}
+        group = find_group(body)
+        try:
+            await self._desk.queue.put(key, name, payload, group=group)
+        except Exception as error:
+            raise NotStoredError from error
 
     async def handle(self, event: Event) -> None:
         """Handle one stored event; refusals become a word to the person who asked."""
@@ -72,14 +89,17 @@ class Intake:
             logger.warning("a %s could not be handled: %s", event.kind, code)
             return
         logger.info("a %s was refused: %s", event.kind, code)
-        text = str(error)
-        await self._desk.tell(asker, text if text.endswith((".", "!", "?")) else f"{text}.")
+        await self._desk.tell(asker, to_sentence(error))
 
     async def _open(self, name: str, body: Body) -> None:
         try:
             await OPENERS[name](self._desk, body)
         except Exception as error:  # nobody awaits it; the type alone is logged, its text may quote a ticket
             logger.warning("a form could not be opened (%s): %s", name, type(error).__name__)
+            try:
+                await self._desk.tell(read_asker(body), NOT_OPENED)
+            except Exception as second:  # whoever clicked sees that no form came
+                logger.warning("nor could anybody be told (%s)", type(second).__name__)
 
     def _start(self, work: Coroutine[Any, Any, None], name: str) -> None:
         worker = asyncio.create_task(work, name=f"slack-{name}")

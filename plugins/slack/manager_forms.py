@@ -1,4 +1,4 @@
-"""Opens the forms of managers: what a training run would use, what a roll back goes back to; and `/understudy` with all its verbs.
+"""Opens the forms of managers: what a training run would use, what a roll back goes back to; and reads the verb of `/understudy`.
 
 Opening decides nothing, so it is not stored. Whoever is no manager is told so instead.
 """
@@ -13,13 +13,14 @@ from plugins.slack.client import SlackRefusedError
 from plugins.slack.desk import Desk
 from plugins.slack.forms import SLOW
 from plugins.slack.modals import MAX_WHY_CHARS, Block, build_plain
-from plugins.slack.payloads import Asker, Body, find_group, find_key, get_str, read_action, read_asker, read_metadata
+from plugins.slack.payloads import Asker, Body, get_str, read_action, read_asker, read_metadata
 from plugins.slack.permissions import require_manager
 from plugins.slack.reports import TASK_WORDS, build_dry_run, find_previous, say_digest
-from plugins.slack.text import cut_escaped
+from plugins.slack.text import to_sentence
 
 COUNTING = "Counting what a run would use…"
 NOTHING_BACK = "No adapter has been live for this, so there is nothing to go back to: the base model answers."
+_COMMANDS = ("triage", "summarize", "retrain", "rollback")
 _STORED_VERBS = ("adapters", "pause", "resume", "status", "help")
 
 
@@ -65,7 +66,7 @@ async def _fill(desk: Desk, asker: Asker, view_id: str, meta: Mapping[str, Any])
         dry = await desk.bot.manager.dry_run(TaskKind(str(meta["task"])))
         view = _build_retrain(meta, build_dry_run(dry), can_start=dry.is_enough)
     except BotError as error:
-        view = _build_retrain(meta, [build_section(cut_escaped(f"{error}.", 2000))], can_start=False)
+        view = _build_retrain(meta, [build_section(to_sentence(error)[:2000])], can_start=False)
     try:
         await desk.client.call("views.update", team=asker.team, view_id=view_id, view=view)
     except SlackRefusedError as error:
@@ -126,18 +127,13 @@ async def find_live(desk: Desk, task: TaskKind) -> str:
     return next((adapter.digest for adapter in adapters if adapter.status is AdapterStatus.ACTIVE), BASE)
 
 
-async def open_understudy(desk: Desk, body: Body) -> None:
-    """Do what the first word after `/understudy` says: forms open at once, everything else is stored like a command of its own."""
+def route_understudy(body: Body) -> tuple[str, Body]:
+    """Return the name of what the first word after `/understudy` asks for, and the command as if it had been typed by that name."""
     verb, _, rest = get_str(body, "text").strip().partition(" ")
-    verb, inner = verb.lower() or "help", {**body, "text": rest.strip()}
-    if verb == "retrain":
-        await open_retrain(desk, inner)
-    elif verb == "rollback":
-        await open_rollback(desk, inner)
-    else:
-        name = f"command:/{verb}" if verb in {"triage", "summarize"} else f"later:{verb if verb in _STORED_VERBS else 'help'}"
-        payload = {key: value for key, value in inner.items() if key not in {"token", "trigger_id"}}
-        await desk.queue.put(find_key("command:/understudy", body), name, payload, group=find_group(inner))
+    verb = verb.lower()
+    if verb in _COMMANDS:
+        return f"command:/{verb}", {**body, "text": rest.strip()}
+    return f"later:{verb if verb in _STORED_VERBS else 'help'}", {**body, "text": rest.strip()}
 
 
 async def _guard(desk: Desk, body: Body, work: Callable[[], Awaitable[None]]) -> None:
@@ -145,7 +141,6 @@ async def _guard(desk: Desk, body: Body, work: Callable[[], Awaitable[None]]) ->
     try:
         await work()
     except (BotError, SlackRefusedError) as error:
-        text = str(error)
-        await desk.tell(read_asker(body), text if text.endswith((".", "!", "?")) else f"{text}.")
+        await desk.tell(read_asker(body), to_sentence(error))
     except RetryLaterError:
         await desk.tell(read_asker(body), SLOW)

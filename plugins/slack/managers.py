@@ -3,6 +3,8 @@
 Handled from the durable queue. Everything that changes something asks `permissions` first and is audited by the core under "slack:U...".
 """
 
+import logging
+
 from bot.plugin_api import AdapterStatus, BotError, ConflictError, Event, RunInfo, RunStatus, TaskKind
 from plugins.slack import runs
 from plugins.slack.cards import build_section
@@ -10,11 +12,12 @@ from plugins.slack.client import SlackRefusedError
 from plugins.slack.desk import Desk
 from plugins.slack.manager_forms import find_live
 from plugins.slack.modals import read_input
-from plugins.slack.payloads import Asker, get_str, read_action, read_asker, read_metadata, read_user
+from plugins.slack.payloads import Asker, Body, get_str, read_action, read_asker, read_metadata, read_user
 from plugins.slack.permissions import require_manager
-from plugins.slack.reports import RUNNING, TASK_WORDS, render_adapters, render_status, say_digest
+from plugins.slack.reports import RUNNING, TASK_WORDS, render_adapters, render_status, say_digest, say_status
 from plugins.slack.text import cut_escaped
 
+logger = logging.getLogger(__name__)
 PAUSED = "Suggestions are paused; tickets are still taken in. `/resume` starts them again."
 RESUMED = "Suggestions are on."
 HELP = "\n".join(
@@ -31,9 +34,11 @@ async def on_start(desk: Desk, event: Event) -> None:
     """Start a training run and show how it goes."""
     asker = read_asker(event.payload)
     actor = await require_manager(desk, asker, "train")
-    task = TaskKind(str(read_metadata(event.payload).get("task", TaskKind.CLASSIFICATION)))
-    run = await _find_started(desk, event, actor, task) if event.attempt > 1 else None
-    run = run or await desk.bot.manager.start_run(task, actor=actor)
+    task = read_form_task(event.payload)
+    run = await _find_started(desk, event, actor, task) if await desk.has_begun(event) else None
+    if run is None:
+        await desk.begin(event)
+        run = await desk.bot.manager.start_run(task, actor=actor)
     await runs.begin(desk, run, asker)
 
 
@@ -50,11 +55,16 @@ async def on_promote(desk: Desk, event: Event) -> None:
     asker, run = read_asker(event.payload), await _find_run(desk, event)
     actor = await require_manager(desk, asker, "promote")
     digest = run.adapter_digest or ""
+    has_begun = await desk.has_begun(event)
+    if run.status is not RunStatus.AWAITING_APPROVAL and not (has_begun and await find_live(desk, run.task) == digest):
+        await _tell_overtaken(desk, asker, run)
+        return
+    await desk.begin(event)
     try:
         adapter = await desk.bot.manager.promote(digest, actor=actor, reason=f"approved in Slack after run {run.run_id}")
         is_live, missing = adapter.status is AdapterStatus.ACTIVE, adapter.reason
     except ConflictError:
-        if event.attempt == 1 or await find_live(desk, run.task) != digest:
+        if not has_begun or await find_live(desk, run.task) != digest:
             raise
         is_live, missing = True, ""  # an earlier try of this click has done it
     if is_live:
@@ -68,13 +78,24 @@ async def on_reject(desk: Desk, event: Event) -> None:
     """Turn a candidate down for good."""
     asker, run = read_asker(event.payload), await _find_run(desk, event)
     actor = await require_manager(desk, asker, "reject")
-    if run.status is RunStatus.REJECTED and event.attempt > 1:  # an earlier try has done it
+    if run.status is RunStatus.REJECTED and await desk.has_begun(event):  # an earlier try has done it
         await _tell_on_run(desk, asker, run.run_id, f"Turned down by <@{asker.user}>: what is live stays.")
         return
     if run.status is not RunStatus.AWAITING_APPROVAL or not run.adapter_digest:
-        raise BotError(f"Run {run.run_id} no longer waits for approval, so there is nothing to reject.")
+        await _tell_overtaken(desk, asker, run)
+        return
+    await desk.begin(event)
     await desk.bot.manager.reject(run.adapter_digest, actor=actor, reason="turned down in Slack")
     await _tell_on_run(desk, asker, run.run_id, f"Turned down by <@{asker.user}>: what is live stays.")
+
+
+async def _tell_overtaken(desk: Desk, asker: Asker, run: RunInfo) -> None:
+    """Say that a button is out of date: the run was decided in another place. Its message then shows how."""
+    try:
+        await runs.refresh(desk, run)
+    except SlackRefusedError as error:
+        logger.info("a run's message cannot be changed any more: %s", error.code)
+    await desk.tell(asker, f"Run {run.run_id} no longer waits for approval: it {say_status(run.status)}. Nothing was changed.")
 
 
 async def _find_run(desk: Desk, event: Event) -> RunInfo:
@@ -92,17 +113,26 @@ async def _tell_on_run(desk: Desk, asker: Asker, run_id: int, note: str) -> None
         await desk.tell(asker, f"{note} ({error})")
 
 
+def read_form_task(body: Body) -> TaskKind:
+    """Return the task that a form is about. Raises BotError."""
+    try:
+        return TaskKind(str(read_metadata(body).get("task", "")))
+    except ValueError:
+        raise BotError("This form is no longer known; type the command again.") from None
+
+
 async def on_rollback(desk: Desk, event: Event) -> None:
     """Go back to what was live before, if what is live is still what the form showed."""
     asker, meta = read_asker(event.payload), read_metadata(event.payload)
     actor = await require_manager(desk, asker, "roll back")
-    task = TaskKind(str(meta.get("task", "")))
+    task = read_form_task(event.payload)
     if await find_live(desk, task) != meta.get("live"):
-        if event.attempt == 1:
+        if not await desk.has_begun(event):
             raise BotError(CHANGED)
         now = await find_live(desk, task)  # an earlier try has done it
         await desk.tell(asker, f"Rolled back: {say_digest(now)} answers for {TASK_WORDS[task]}.")
         return
+    await desk.begin(event)
     reason = read_input(event.payload, "why") or "rolled back in Slack"
     adapter = await desk.bot.manager.rollback(task, actor=actor, reason=reason)
     digest = None if adapter is None else adapter.digest
@@ -122,7 +152,9 @@ async def on_resume(desk: Desk, event: Event) -> None:
 async def _set_paused(desk: Desk, event: Event, *, is_paused: bool) -> None:
     asker = read_asker(event.payload)
     actor = await require_manager(desk, asker, "pause suggestions" if is_paused else "resume suggestions")
-    await desk.bot.manager.set_paused(is_paused=is_paused, actor=actor)
+    if not await desk.has_begun(event):
+        await desk.bot.manager.set_paused(is_paused=is_paused, actor=actor)
+        await desk.begin(event)  # a later try only tells: somebody else may have decided differently by then
     await desk.tell(asker, PAUSED if is_paused else RESUMED)
 
 

@@ -38,13 +38,16 @@ def find_label(value: str, label_set: LabelSet) -> str | None:
 
 def build_option(label: str, *, note: str = "") -> Block:
     """Return one entry of a menu."""
-    return {"text": build_plain(cut(f"{label}{note}", MAX_OPTION_CHARS)), "value": get_option_value(label)}
+    return {"text": build_plain(cut(label, MAX_OPTION_CHARS - len(note)) + note), "value": get_option_value(label)}
 
 
-def build_menu(action_id: str, labels: Sequence[str], *, placeholder: str, chosen: str | None = None) -> Block:
-    """Return a menu of labels; more than a hundred are put into groups, as Slack asks."""
+def build_menu(
+    action_id: str, labels: Sequence[str], *, placeholder: str, chosen: str | None = None, notes: Mapping[str, str] | None = None
+) -> Block:
+    """Return a menu of labels, each with its note behind; more than a hundred are put into groups, as Slack asks."""
     menu: Block = {"type": "static_select", "action_id": action_id, "placeholder": build_plain(placeholder)}
-    options = [build_option(label) for label in labels]
+    known = notes or {}
+    options = [build_option(label, note=known.get(label, "")) for label in labels]
     if len(options) <= MAX_OPTIONS:
         menu["options"] = options
     else:
@@ -53,7 +56,7 @@ def build_menu(action_id: str, labels: Sequence[str], *, placeholder: str, chose
             {"label": build_plain(cut(f"{chunk[0]['value']} …", MAX_OPTION_CHARS)), "options": chunk} for chunk in chunks
         ]
     if chosen is not None and chosen in labels:
-        menu["initial_option"] = build_option(chosen)
+        menu["initial_option"] = build_option(chosen, note=known.get(chosen, ""))
     return menu
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from bot.plugin_api import SourceRef
 
 Body = Mapping[str, Any]
+MAX_KEY_CHARS = 250
 _PERMALINK = re.compile(r"https?://[^\s/<>|]+/archives/([A-Z0-9]+)/p(\d{10})(\d{6})(?:\?[^\s<>|]*?thread_ts=(\d{10}\.\d{6}))?")
 
 
@@ -131,9 +132,18 @@ def read_metadata(body: Body) -> Body:
     """Return what a modal was given to remember; empty for what is no modal of ours."""
     try:
         meta = json.loads(get_str(body, "view", "private_metadata") or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return meta if isinstance(meta, dict) else {}
+
+
+def read_packed(value: str) -> Body:
+    """Return what a button was given to remember of its ticket, where it stands on a message of its own; empty for other buttons."""
+    try:
+        packed = json.loads(value) if value.startswith("{") else {}
+    except (ValueError, RecursionError):
+        return {}
+    return packed if isinstance(packed, dict) and isinstance(packed.get("channel"), str) else {}
 
 
 def read_action(body: Body) -> Body:
@@ -175,18 +185,35 @@ def find_key(name: str, body: Body) -> str:
     elif kind == "command":
         parts = (get_str(body, "trigger_id"),)
     if parts and all(parts):
-        return "/".join((kind, *parts))
+        return _shorten("/".join((kind, *parts)))
     return f"{kind}/{hashlib.sha256(json.dumps(body, sort_keys=True, default=str).encode()).hexdigest()}"
+
+
+def make_storable(node: Any) -> Any:
+    """Return a payload without what some database refuses (halves of characters, NUL), which would also stop those stored along with it."""
+    if isinstance(node, str):
+        return node if node.isascii() and "\0" not in node else node.encode("utf-8", "replace").decode().replace("\0", "")
+    if isinstance(node, Mapping):
+        return {make_storable(name): make_storable(value) for name, value in node.items()}
+    return [make_storable(value) for value in node] if isinstance(node, list) else node
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= MAX_KEY_CHARS else hashlib.sha256(text.encode()).hexdigest()
 
 
 def find_group(body: Body) -> str:
     """Return the thread an event belongs to: those of one are handled in order."""
-    meta = read_metadata(body)
+    return _shorten(_find_group(body))
+
+
+def _find_group(body: Body) -> str:
+    meta = read_metadata(body) or read_packed(get_str(read_action(body), "value"))
     if meta:
         return f"{meta.get('channel', '')}/{meta.get('thread_ts', '')}"
     if body.get("command") and (linked := find_permalink(get_str(body, "text"), team="")) is not None:
         return linked.group
-    deleted = get_dict(body, "event", "previous_message")
+    deleted = get_dict(body, "event", "previous_message") or get_dict(body, "event", "message")
     if deleted:
         return f"{read_channel(body)}/{get_str(deleted, 'thread_ts') or get_str(deleted, 'ts')}"
     place = read_place(body)

@@ -35,6 +35,11 @@ def say_digest(digest: str | None) -> str:
     return "the base model" if digest in (None, BASE) else f"adapter {str(digest)[:SHORT_DIGEST]}"
 
 
+def say_status(status: RunStatus) -> str:
+    """Return what a run does or what became of it, after its name."""
+    return _STATUS_WORDS[status]
+
+
 def build_confirm(title: str, text: str, yes: str, *, is_danger: bool = False) -> Block:
     """Return the question that Slack asks before a click counts."""
     confirm: Block = {
@@ -149,11 +154,15 @@ def render_status(overview: Overview, running: RunInfo | None) -> str:
     lines = ["Suggestions are *paused*; `/resume` starts them again." if overview.is_paused else "Suggestions are *on*."]
     lines += [f"{TASK_WORDS[task].capitalize()}: {say_digest(digest)}" for task, digest in overview.live.items()]
     n_done = f"{overview.n_accepted} accepted, {overview.n_overridden} overridden, {overview.n_edited} edited"
-    lines.append(f"Last 30 days: {n_done}, {overview.n_handed_off} handed off; {overview.n_open} tickets are open.")
+    lines.append(f"Last 30 days: {n_done}, {overview.n_handed_off} handed off; {_say_open(overview.n_open)}.")
     lines.append(f"Examples: {overview.n_examples}")
     if running is not None:
         lines.append(f"{render_run(running)}: `{render_bar(running.fraction)}`")
     return "\n".join(lines)
+
+
+def _say_open(n_open: int) -> str:
+    return "1 ticket is open" if n_open == 1 else f"{n_open} tickets are open"
 
 
 def render_adapters(adapters: Sequence[AdapterInfo]) -> str:

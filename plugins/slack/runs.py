@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from bot.plugin_api import NotFoundError, RetryLaterError, RunInfo
-from plugins.slack.client import OUTAGE_PAUSE_S, SlackRefusedError, is_local
+from plugins.slack.client import OUTAGE_PAUSE_S, SlackRefusedError, is_local, read_pause
 from plugins.slack.desk import Desk
 from plugins.slack.payloads import Asker, Place
 from plugins.slack.reports import RUNNING, build_run, render_run
@@ -202,18 +202,19 @@ async def upload_image(desk: Desk, content: bytes, *, name: str, place: Place) -
 
 async def _send(desk: Desk, url: str, content: bytes) -> None:
     host = urlsplit(url).hostname or ""
-    own = urlsplit(desk.client.web.base_url).hostname or ""
-    if not (host == "slack.com" or host.endswith(".slack.com") or host == own):
+    if not desk.client.is_slack(url):
         raise SlackRefusedError("upload_url")  # an address that Slack does not give out: nothing is sent there
     session = desk.client.web.session
     if session is None or session.closed:
         raise RetryLaterError("the connection to Slack is closed", after_s=OUTAGE_PAUSE_S)
     try:
         async with session.post(url, data=content, proxy=None if is_local(host) else desk.client.web.proxy) as response:
-            status = response.status
+            status, retry_after = response.status, response.headers.get("Retry-After")
     except (aiohttp.ClientError, TimeoutError) as error:
         raise RetryLaterError(type(error).__name__, after_s=OUTAGE_PAUSE_S) from error
-    if status == 429 or status >= 500:
+    if status == 429:
+        raise RetryLaterError(str(status), after_s=read_pause(retry_after))
+    if status >= 500:
         raise RetryLaterError(str(status), after_s=OUTAGE_PAUSE_S)
     if status >= 400:
         raise SlackRefusedError("upload_failed")

@@ -3,18 +3,21 @@
 Knows nothing of what people make of a summary; `plugins.slack.decisions` does.
 """
 
+import asyncio
 import time
 from collections.abc import Mapping
 from dataclasses import replace
 
 from bot.plugin_api import BotError, BusyError, Event, NotFoundError, RetryLaterError, Summary, Turn
 from plugins.slack.cards import CardLook, build_summary_card
-from plugins.slack.desk import Desk
+from plugins.slack.desk import LONGEST_WAIT_S, Desk
+from plugins.slack.modals import Block
 from plugins.slack.payloads import Asker, Body, Place, find_permalink, get_str, read_asker, read_place
 from plugins.slack.records import Record
-from plugins.slack.text import read_text, to_plain
+from plugins.slack.text import read_text, to_plain, to_sentence
 
-UPDATE_INTERVAL_S = 1.1  # Slack takes about one change of a message per second
+UPDATE_INTERVAL_S = 1.3  # Slack takes about fifty changes of messages a minute
+LAST_TRIES = 3
 USAGE = (
     "Write `/summarize` with a link to a message of the thread (⋮ › Copy link), "
     "or use the shortcut *Summarise thread* of one of its messages, or mention me there with *summarize*."
@@ -56,13 +59,27 @@ async def summarise(desk: Desk, place: Place, asker: Asker) -> None:
     except BusyError as error:
         raise RetryLaterError(type(error).__name__, after_s=error.retry_after_s) from error
     except BotError as error:
-        blocks = build_summary_card(None, place, look=look, note=f"There is no summary: {error}")
+        blocks = build_summary_card(None, place, look=look, note=f"There is no summary. {to_sentence(error)}")
         await desk.show(name, place, text="There is no summary", blocks=blocks)
         return
     inference_id = None if last is None else last.inference_id
     record = None if inference_id is None else Record(inference_id=inference_id, shown_at=desk.clock())
     blocks = build_summary_card(last, place, look=look, note=note)
-    await desk.show(name, place, text="A summary of the thread", blocks=blocks, record=record)
+    await _show_at_last(desk, place, blocks=blocks, record=record)
+
+
+async def _show_at_last(desk: Desk, place: Place, *, blocks: list[Block], record: Record | None) -> None:
+    """Show the whole summary; a short pause that Slack asks for is waited out here, for a later try would write it anew."""
+    name = f"summary/{place.external_id}"
+    for n_left in reversed(range(LAST_TRIES)):
+        try:
+            await desk.show(name, place, text="A summary of the thread", blocks=blocks, record=record)
+        except RetryLaterError as error:
+            if not n_left or error.after_s > LONGEST_WAIT_S:
+                raise
+            await asyncio.sleep(error.after_s)
+        else:
+            return
 
 
 async def _grow(desk: Desk, place: Place, turns: list[Turn], *, look: CardLook) -> Summary | None:

@@ -25,11 +25,16 @@ from plugins.slack.signature import is_genuine
 logger = logging.getLogger(__name__)
 MAX_BODY_BYTES = 2_000_000
 MAX_FIELDS = 100
+MAX_SSL_CHECK_BYTES = 500
 PING_INTERVAL_S = 10.0  # also the pause between two tries to connect
 
 
 class BodyError(Exception):
-    """A request that is not one of Slack's. The message says so without repeating anything of it."""
+    """A request that is not one of Slack's. The message says so without repeating anything of it; `status` is HTTP's."""
+
+    def __init__(self, message: str, *, status: int = 400) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 def build_router(app: AsyncApp, signing_secret: SecretStr | None, *, clock: Callable[[], float] = time.time) -> APIRouter:
@@ -49,14 +54,16 @@ def build_router(app: AsyncApp, signing_secret: SecretStr | None, *, clock: Call
                 now=clock(),
             )
             if not is_ours:
+                if is_ssl_check(raw):
+                    return Response(status_code=200)  # Slack looks at the certificate, unsigned: nothing is done about it
                 logger.info("a request with a wrong or old signature was refused")
                 return PlainTextResponse("wrong or old signature", status_code=401)
             body = parse_body(raw, request.headers.get("Content-Type", ""))
         except BodyError as error:
-            return PlainTextResponse(str(error), status_code=400)
+            return PlainTextResponse(str(error), status_code=error.status)
         try:
             answer = await app.async_dispatch(AsyncBoltRequest(mode="socket_mode", body=body))
-        except (AttributeError, KeyError, TypeError, ValueError) as error:  # bolt's: ours become a 503 in its error listener
+        except Exception as error:  # bolt's, of whatever kind: what could not be stored becomes a 503 in its error listener
             logger.warning("a request of a shape that bolt does not know was left alone (%s)", type(error).__name__)
             return Response(status_code=200)
         return Response(answer.body, status_code=answer.status, headers=answer.first_headers_without_set_cookie())
@@ -71,9 +78,15 @@ async def _read_raw(request: Request) -> bytes:
     async for part in request.stream():
         size += len(part)
         if size > MAX_BODY_BYTES:
-            raise BodyError("the request is too long")
+            raise BodyError("the request is too long", status=413)
         parts.append(part)
     return b"".join(parts)
+
+
+def is_ssl_check(raw: bytes) -> bool:
+    """Whether a request is Slack's look at the certificate of a command's address: a form that asks for nothing."""
+    form = dict(parse_qsl(raw.decode("utf-8", "replace"))) if len(raw) < MAX_SSL_CHECK_BYTES else {}
+    return form.get("ssl_check") == "1" and not {"command", "payload"} & form.keys()
 
 
 def parse_body(raw: bytes, content_type: str) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from plugins.slack.payloads import (
 )
 from plugins.slack.records import Record
 from plugins.slack.settings import SlackSettings
-from plugins.slack.text import read_text, strip_mention, to_plain
+from plugins.slack.text import read_text, split_mention, to_plain
 
 USAGE = (
     "Write `/triage` with the ticket's text or with a link to its message (⋮ › Copy link). "
@@ -40,15 +40,21 @@ HELP = (
 _NEW_MESSAGES = frozenset({"", "file_share", "thread_broadcast", "me_message"})
 
 
+def is_deletion(event: Body) -> bool:
+    """Whether a message was deleted. One with replies, such as a card, leaves a tombstone, and Slack says that it was changed."""
+    subtype = get_str(event, "subtype")
+    return subtype == "message_deleted" or (subtype == "message_changed" and get_str(event, "message", "subtype") == "tombstone")
+
+
 def is_wanted(settings: SlackSettings, body: Body) -> bool:
     """Whether a message event can matter: decided before it is stored, for most messages do not."""
     event = get_dict(body, "event")
     subtype = get_str(event, "subtype")
-    if subtype == "message_deleted":
+    if is_deletion(event):
         return True
     if get_str(event, "channel") not in settings.channels or event.get("hidden") is True:
         return False
-    is_bot = subtype == "bot_message" or bool(event.get("bot_id"))
+    is_bot = subtype == "bot_message" or bool(event.get("bot_id")) or get_str(event, "user") == "USLACKBOT"
     is_reply = get_str(event, "thread_ts") not in {"", get_str(event, "ts")}
     if is_bot and not settings.triage_bots:
         return False
@@ -64,17 +70,32 @@ def _is_own(desk: Desk, body: Body) -> bool:
     return (bool(app_id) and app_id == get_str(body, "api_app_id")) or any(desk.tokens.is_own(one) for one in ids)
 
 
+def _is_request(desk: Desk, message: Body) -> bool:
+    """Whether a message says nothing but what the bot is to do: it is no ticket, and its mention is handled as such."""
+    mentioned, words = split_mention(get_str(message, "text"))
+    return desk.tokens.is_own(mentioned) and (not words or _wants_summary(words) or _wants_help(words))
+
+
+def _wants_summary(words: str) -> bool:
+    return words.lower().startswith(("summary", "summari"))
+
+
+def _wants_help(words: str) -> bool:
+    return words.lower() in {"help", "?"}
+
+
 async def on_message(desk: Desk, event: Event) -> None:
     """Triage a new message of a channel that the settings name; forget the card of a deleted one."""
     body = event.payload
     message = get_dict(body, "event")
-    if get_str(message, "subtype") == "message_deleted":
+    if is_deletion(message):
         await _on_deleted(desk, body)
         return
     place = read_place(body)
     if place is None or _is_own(desk, body) or not is_wanted(desk.settings, body):
         return
-    if text := read_text(message):
+    text = read_text(message)
+    if text and not _is_request(desk, message):
         await suggest(desk, place, text=text)
 
 
@@ -86,10 +107,10 @@ async def on_mention(desk: Desk, event: Event) -> None:
     if place is None or _is_own(desk, body):
         return
     asker = read_asker(body)
-    words = to_plain(strip_mention(get_str(message, "text"))).strip()
-    if words.lower().startswith(("summary", "summari")):
+    words = split_mention(get_str(message, "text"))[1]
+    if _wants_summary(words):
         await summaries.summarise(desk, place.root, asker)
-    elif words.lower() in {"help", "?"}:
+    elif _wants_help(words) or (not words and place.thread_ts == place.ts):
         await desk.tell(asker, HELP)
     elif place.thread_ts != place.ts:
         await _suggest_fetched(desk, place.root, asker)
@@ -163,10 +184,11 @@ async def suggest(desk: Desk, place: Place, *, text: str, asker: Asker | None = 
 async def _show(desk: Desk, place: Place, card: Classification, *, record: Record | None, may_post: bool = True) -> None:
     look = get_look(desk, place, record)
     blocks = build_card(card, place, desk.bot.inbox.get_label_set(), look=look)
+    new = None  # what is known of the same answer is left as it stands: somebody may decide at this moment
     if card.inference_id is not None and (record is None or record.inference_id != card.inference_id):
-        record = Record(inference_id=card.inference_id, shown_at=desk.clock())
+        new = Record(inference_id=card.inference_id, shown_at=desk.clock())
     name, text = f"ticket/{place.external_id}", render_fallback(card, look)
-    await desk.show(name, place, text=text, blocks=blocks, record=record, may_post=may_post)
+    await desk.show(name, place, text=text, blocks=blocks, record=new, may_post=may_post)
 
 
 def get_look(desk: Desk, place: Place, record: Record | None) -> CardLook:
@@ -217,7 +239,7 @@ async def _on_deleted(desk: Desk, body: Body) -> None:
     """Forget a card that was deleted; say on the card that its message was."""
     event = get_dict(body, "event")
     previous = get_dict(event, "previous_message")
-    deleted_ts = get_str(event, "deleted_ts") or get_str(previous, "ts")
+    deleted_ts = get_str(event, "deleted_ts") or get_str(previous, "ts") or get_str(event, "message", "ts")
     own = _read_title(previous.get("blocks"), get_str(previous, "thread_ts") or deleted_ts)
     if own is not None:
         await desk.records.forget("ticket", own)

@@ -3,6 +3,7 @@ example comes of it that the next training run uses.
 """
 
 import asyncio
+import threading
 from pathlib import Path
 
 import httpx
@@ -12,9 +13,11 @@ from fastapi.requests import Request
 from fastapi.responses import Response
 from sqlmodel import Session, select
 
-from bot.plugin_api import FeedbackKind, TaskKind
+from bot.data import load_demo_tickets
+from bot.plugin_api import Feedback, FeedbackKind, SourceRef, TaskKind
 from bot.plugin_host import PluginHost
 from db.tables import Example, FeedbackRow
+from db.types import Split
 from plugins.helpdesk.client import SystemClock
 from plugins.redmine.app import build_plugin as build_redmine
 from plugins.redmine.settings import RedmineSettings
@@ -24,6 +27,7 @@ from plugins.zendesk import spec as zendesk_spec
 from tests.plugins.zendesk.zendesk_double import SECRET, ZendeskDouble
 from tests.scenario.conftest import make_settings, run_app
 from tests.support.peers import serve, start_peer
+from training.pipeline import run_training
 
 pytestmark = pytest.mark.timeout(900)
 LABELS = """\
@@ -70,6 +74,17 @@ async def check_override(app, suggested, other):
     assert (example.target, example.draft) == (other, suggested)
     plan = await app.bot.manager.dry_run(TaskKind.CLASSIFICATION)
     assert plan.n_seen == 1, "the next training run sees the example"
+
+
+async def decide_in_console(app, plugin, external_id):
+    """Choose another label than the suggested one, as the console's button does; return it."""
+    detail = await app.bot.inbox.find_ticket(SourceRef(plugin, external_id))
+    other = next(name for name in app.core.label_set.names if name != detail.classification.label)
+    click = Feedback(
+        detail.classification.inference_id, FeedbackKind.OVERRIDE, "ana", idempotency_key=f"console-{external_id}", value=other
+    )
+    await app.bot.record_feedback(click)
+    return other
 
 
 def build_zendesk_server(double):
@@ -124,6 +139,56 @@ async def use_zendesk(app, http, double):
     double.choose(ticket_id, other)
     await tell("chosen")
     await check_override(app, suggested, other)
+
+
+async def test_what_people_did_in_the_helpdesk_is_what_a_real_run_trains_on(tmp_path, model_home):
+    training = {"epochs": 1, "r": 4, "threads": 2, "daemon": "external", "gate_min_test": 5, "policy": "approval"}
+    settings = make_settings(tmp_path / "home", model_home, training=training)
+    async for app in run_app(settings):
+        await work_in_zendesk(app, load_demo_tickets().stream[:100])
+        run = await app.bot.manager.start_run(TaskKind.CLASSIFICATION, actor="ana")
+        await asyncio.to_thread(run_training, run.run_id, settings, stop=threading.Event())
+        ended = await app.bot.manager.get_run(run.run_id)
+        assert ended.adapter_digest, ended.message
+        traces = [await app.bot.manager.trace_ticket(row.ticket_id) for row in get_rows(app, FeedbackRow)]
+        learned = [trace for found in traces for trace in found if trace.split is Split.TRAIN]
+        assert len(learned) > 50
+        assert {trace.adapter_digest for trace in learned} == {ended.adapter_digest}
+
+
+async def work_in_zendesk(app, tickets):
+    """Let each ticket come in, and solve those whose suggestion is right and correct the others, without a click."""
+    double = ZendeskDouble()
+    double.clock, double.labels = SystemClock(), app.core.label_set.names
+    plugin = double.build(app.bot, bulk_changes=1000, note_summary=False)
+    await plugin.start()
+    numbers = [double.open_ticket("", ticket.text) for ticket in tickets]
+
+    async def are_told():
+        return all(double.get_notes(number) for number in numbers)
+
+    async def are_learned():
+        return len(get_rows(app, FeedbackRow)) >= len(numbers)
+
+    await tell_all(plugin, numbers, event="made")
+    await eventually(are_told, limit_s=120)
+    await asyncio.sleep(1.1)  # Zendesk tells times in whole seconds
+    wrong = [number for number, ticket in zip(numbers, tickets, strict=True) if double.get_label(number) != ticket.label]
+    for number, ticket in zip(numbers, tickets, strict=True):
+        if number in wrong:
+            double.choose(number, ticket.label)
+        else:
+            double.solve(number)
+    await tell_all(plugin, numbers, event="decided")
+    await eventually(are_learned, limit_s=120)
+    await plugin.stop()
+    kinds = [row.kind for row in get_rows(app, FeedbackRow)]
+    assert (kinds.count(FeedbackKind.OVERRIDE), kinds.count(FeedbackKind.ACCEPT)) == (len(wrong), len(numbers) - len(wrong))
+
+
+async def tell_all(plugin, numbers, *, event):
+    for number in numbers:
+        await plugin.desk.notice(number, key=f"{event}:{number}")
 
 
 async def run_request_tracker(app, *, with_webhook):
@@ -189,6 +254,18 @@ async def use_request_tracker(app, http, peer):
     assert [row.kind for row in get_rows(app, FeedbackRow)] == [FeedbackKind.OVERRIDE], "solving it takes nothing back"
     assert (await get_fields())["Category"] == [other]
 
+    made = await http.post("/ticket", auth=customer, json={"Queue": peer["RT_QUEUE"], "Subject": SUBJECT, "Content": TEXT})
+    path = f"/ticket/{made.json()['id']}"
+    await eventually(find_suggestion)
+    decided = await decide_in_console(app, "request_tracker", str(made.json()["id"]))
+
+    async def find_decision():
+        found = (await http.get(f"{path}/attachments?fields=Content,TransactionId", auth=agent)).json()
+        return [item for item in found["items"] if f"ana chose {decided}" in item["Content"]]
+
+    await eventually(find_decision)
+    assert (await get_fields())["Category"] == [decided]
+
 
 @pytest.mark.peer
 @pytest.mark.parametrize("with_webhook", [True, False], ids=["webhook", "polling"])
@@ -238,3 +315,15 @@ async def use_redmine(app, http, peer, field):
     body = {"issue": {"custom_fields": [{"id": int(field), "value": other}]}}
     assert (await http.put(path, headers=agent, json=body)).status_code == 204
     await check_override(app, suggested, other)
+
+    made = (await http.post("/issues.json", headers=customer, json={"issue": issue})).json()["issue"]
+    path = f"/issues/{made['id']}.json"
+    await eventually(find_suggestion)
+    decided = await decide_in_console(app, "redmine", str(made["id"]))
+
+    async def find_decision():
+        return [entry for entry in (await get_issue())["journals"] if f"ana chose {decided}" in (entry["notes"] or "")]
+
+    [note] = await eventually(find_decision)
+    assert note["private_notes"]
+    assert await find_suggestion() == decided

@@ -24,6 +24,8 @@ from db.session import build_db_engine, retry_transaction, transaction
 from plugins.slack.app import SlackPlugin
 from tests.plugins.slack.slack_helpers import CHANNEL, URL, build_signed, make_settings
 
+LONGEST_PAUSES_S = 300.0
+
 
 class Database:
     """What the queue needs of the core."""
@@ -99,6 +101,10 @@ async def run(folder: Path, slack_url: str, n_events: int, start: int) -> None:
             await asyncio.gather(*(deliver(number) for number in range(first, min(first + 20, len(deliveries)))))
     await plugin.queue.join()
     counts = await plugin.queue.get_counts()
+    async with asyncio.timeout(LONGEST_PAUSES_S):
+        while counts.n_waiting:  # Slack asked some of them to wait, or their answers got lost
+            await asyncio.sleep(0.1)
+            counts = await plugin.queue.get_counts()
     sys.stdout.write(f"end {counts.n_waiting} {counts.n_done} {counts.n_failed}\n")
     sys.stdout.flush()
     await plugin.stop()

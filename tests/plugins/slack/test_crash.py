@@ -42,11 +42,15 @@ async def read_until(process, n_lines):
 
 
 @pytest.mark.timeout(1800)
-async def test_every_event_is_handled_exactly_once_through_a_crash(slack, tmp_path):
+@pytest.mark.parametrize("trouble", ["none", "lost answers and limits"])
+async def test_every_event_is_handled_exactly_once_through_a_crash(slack, tmp_path, trouble):
     engine = build_db_engine(f"sqlite:///{tmp_path / 'test.db'}")
     upgrade(engine)
     engine.dispose()
     slack.delay_s = 0.002  # so that calls are under way when the process dies
+    if trouble != "none":
+        slack.lost["chat.postMessage"] = 15
+        slack.limit["chat.postMessage"] = [0.2] * 5
     n_deliveries = len(build_deliveries(N_EVENTS))
     first = await start_worker(tmp_path, slack.url, 0)
     acknowledged = await read_until(first, n_deliveries // 2)

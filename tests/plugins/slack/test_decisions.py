@@ -205,7 +205,7 @@ async def test_refusal_of_the_core_reaches_the_person_in_its_own_words(bench, ca
     await bench.click(card, "triage_accept")
     assert (
         bench.slack.ephemerals[0]["text"]
-        == "this text could not be masked safely, so it was not stored; shorten it and try again."
+        == "This text could not be masked safely, so it was not stored; shorten it and try again."
     )
 
 

@@ -96,7 +96,7 @@ async def test_submission_delivered_twice_starts_one_run(managed):
 async def test_second_run_is_refused_while_one_is_going(managed):
     await start_run(managed)
     await start_run(managed)
-    assert "a training run is already going" in managed.slack.ephemerals[-1]["text"]
+    assert "A training run is already going" in managed.slack.ephemerals[-1]["text"]
 
 
 async def test_run_is_taken_up_again_after_a_restart_on_the_same_message(slack):

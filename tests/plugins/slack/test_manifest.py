@@ -6,7 +6,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from plugins.slack.events import HANDLERS, OPENERS
+from plugins.slack.events import HANDLERS, OPENERS, ROUTES
 from tests.plugins.slack import contracts
 
 FOLDER = Path(__file__).resolve().parents[3] / "deploy" / "slack"
@@ -19,7 +19,7 @@ def load(name):
 
 
 def get_names(kind):
-    return {name.partition(":")[2] for name in (*HANDLERS, *OPENERS) if name.startswith(f"{kind}:")}
+    return {name.partition(":")[2] for name in (*HANDLERS, *OPENERS, *ROUTES) if name.startswith(f"{kind}:")}
 
 
 @pytest.mark.parametrize("name", MANIFESTS)

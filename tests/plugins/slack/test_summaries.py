@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from bot.plugin_api import FeedbackKind
+from bot.plugin_api import FeedbackKind, RetryLaterError
 from plugins.slack import summaries
 from tests.plugins.slack.slack_helpers import CHANNEL, show_text
 
@@ -108,6 +108,22 @@ async def test_limit_on_updates_skips_one_and_still_shows_the_end(bench, thread,
     bench.bot.clock.advance(5)
     await bench.settle()
     assert "it is hot" in show_text(bench.get_card()["blocks"])
+
+
+async def test_limit_on_the_last_update_is_waited_out_and_the_model_asked_once(bench, thread):
+    original, told = bench.plugin.client.call, []
+
+    async def call(method, **arguments):
+        if method == "chat.update" and not told:
+            told.append(method)
+            raise RetryLaterError(method, after_s=0.01)
+        return await original(method, **arguments)
+
+    bench.plugin.client.call = call
+    await bench.send_command("/summarize", LINK)
+    assert told
+    assert len(bench.bot.calls) == 1
+    bench.find_element(bench.get_card(), "summary_accept")
 
 
 async def test_edit_opens_a_form_with_the_text_and_records_it(bench, thread):

@@ -3,7 +3,7 @@
 import pytest
 
 from plugins.slack.payloads import find_key, find_permalink
-from plugins.slack.text import cut, cut_escaped, describe_confidence, escape, read_text, strip_mention, to_plain
+from plugins.slack.text import cut, cut_escaped, describe_confidence, escape, read_text, split_mention, to_plain
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,8 @@ def test_cut_keeps_the_limit_and_never_breaks_an_escape(limit):
 
 
 def test_mention_is_taken_off_the_beginning_alone():
-    assert strip_mention("<@UBOT> <@U2|x>: why <@U3>?") == "why <@U3>?"
+    assert split_mention("<@UBOT> <@U2|x>: why &lt;<@U3>?") == ("UBOT", "why <@U3?")
+    assert split_mention("why <@U3>?") == ("", "why @U3?")
 
 
 def test_message_of_an_app_is_read_from_its_attachments():
