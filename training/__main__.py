@@ -23,6 +23,8 @@ EXIT_FAILED = 1
 EXIT_BUSY = 75
 """Another process trains: try again later (sysexits.h's EX_TEMPFAIL)."""
 _CHATTY = ("alembic", "apscheduler", "gguf", "httpx", "matplotlib", "presidio-analyzer", "transformers")
+_BITSANDBYTES = "bitsandbytes"
+"""Its warnings are about a kernel that it would fetch from a hub and does well without."""
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -88,6 +90,8 @@ def _evaluate(arguments: argparse.Namespace, settings: "Settings") -> int:
     from training.priority import lower_priority
 
     lower_priority(settings)
+    if settings.training.sweep_minutes:
+        sys.stderr.write("training.sweep_minutes is left out here: what is scored is trained with the settings as they are\n")
     if not arguments.learning_curve:
         figures = evaluate_files(arguments.labels, arguments.train, arguments.test, settings=settings, on_progress=_show)
     else:
@@ -188,6 +192,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         logging.getLogger().setLevel(settings.log_level.upper())
         for name in _CHATTY:
             logging.getLogger(name).setLevel(logging.WARNING)
+        logging.getLogger(_BITSANDBYTES).setLevel(logging.ERROR)
         status: int = arguments.work(arguments, settings)
     except KNOWN_ERRORS as error:
         sys.stderr.write(f"{error}\n")

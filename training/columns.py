@@ -22,6 +22,7 @@ _MOST_COMPARED = 50
 
 WITHDRAWN = "withdrawn"
 NEGATIVE = "says only what a summary should not be"
+NEGATIVE_UNSEEN = "handed off before the suggestion was shown"
 NO_TEXT = "no text"
 UNKNOWN_LABEL = "label not in the label set in force"
 CONTRADICTION = "same text decided differently: to review"
@@ -54,7 +55,7 @@ class Scan:
 
     @property
     def is_kept_out(self) -> NDArray[np.bool_]:
-        """Golden and blind rows. A handoff judges nothing, blind or not."""
+        """Golden and blind rows. A handoff judges nothing."""
         kept_out: NDArray[np.bool_] = (self.is_blind & ~self.is_negative) | (self.assigned == GOLDEN)
         return kept_out
 
@@ -167,6 +168,8 @@ def _find_reason(example: Example, task: TaskKind, codes: dict[str, int]) -> str
         return WITHDRAWN
     if example.is_negative and task is TaskKind.SUMMARY:
         return NEGATIVE
+    if example.is_negative and example.is_blind:
+        return NEGATIVE_UNSEEN  # whoever handed it off could not mean the label they had not seen
     if not example.text.strip() or not example.target.strip():
         return NO_TEXT
     return UNKNOWN_LABEL if task is TaskKind.CLASSIFICATION and example.target not in codes else None

@@ -43,6 +43,22 @@ def answer_simply(
     }
 
 
+def answer_by_words(
+    train: Sequence[str], labels: IntArray, test: Sequence[str], *, n_labels: int
+) -> dict[str, NDArray[np.floating]]:
+    """Return what simple models answer that need no embeddings, for a base that gives none: linear and nearest neighbours, both on words."""
+    train, labels = train[-MAX_LEARNT:], labels[-MAX_LEARNT:]
+    words = compute_word_features(train, test)
+    if words is None:
+        majority = predict_majority(labels, n_test=len(test), n_labels=n_labels)
+        return {"tfidf": majority, "knn": majority}
+    before, after = (rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12) for rows in words)
+    return {
+        "tfidf": predict_linear(*_around(words, labels), n_labels=n_labels),
+        "knn": predict_neighbours(before, labels, after, n_labels=n_labels),
+    }
+
+
 def _around(words: tuple[FloatArray, FloatArray], labels: IntArray) -> tuple[FloatArray, IntArray, FloatArray]:
     return words[0], labels, words[1]
 

@@ -191,6 +191,7 @@ def _build_report(
         n_train=counts[TRAIN],
         n_validation=counts[VALIDATION],
         n_test=counts[TEST],
+        n_taught=len({item.target for item in positive[TRAIN]}),
         per_label=per_label,
         task=task,
         settings=settings,

@@ -77,9 +77,16 @@ class DatasetReport:
 
 
 def judge_size(
-    *, n_train: int, n_validation: int, n_test: int, per_label: Mapping[str, int], task: TaskKind, settings: TrainingSettings
+    *,
+    n_train: int,
+    n_validation: int,
+    n_test: int,
+    n_taught: int,
+    per_label: Mapping[str, int],
+    task: TaskKind,
+    settings: TrainingSettings,
 ) -> tuple[bool, str]:
-    """Say whether that is enough to train and judge, with the sentence people read."""
+    """Say whether that is enough to train and judge, with the sentence people read. `n_taught` labels are among what is learned from."""
     n = n_train + n_validation + n_test
     is_classification = task is TaskKind.CLASSIFICATION
     n_labels = sum(count >= 2 for count in per_label.values())
@@ -95,4 +102,10 @@ def judge_size(
         return False, f"nothing to train on: only {n_test} of {n} examples may judge, the gate needs {settings.gate_min_test}"
     if n_train < 2 or n_validation < 1:
         return False, f"nothing to train on: {n_train} examples to learn from and {n_validation} to validate, of {n}"
+    if is_classification and n_taught < settings.min_labels:
+        return (
+            False,
+            f"nothing to train on: what may be learned from carries {n_taught} label{'s' * (n_taught != 1)}, it needs {settings.min_labels}; "
+            "examples of the others only judge",
+        )
     return True, f"{n} examples{over}: {n_train} to learn from, {n_validation} to validate, {n_test} to judge"

@@ -3,6 +3,8 @@
 A message we did not write may hold text of a ticket (SQL parameters, a tokenizer's complaint), so only its kind and place are passed on.
 """
 
+import os
+import re
 import traceback
 from pathlib import Path
 
@@ -23,6 +25,10 @@ KNOWN_ERRORS = (BundleError, EngineError, UserError, MaskingError, SettingsError
 """Errors whose message is one sentence for people and never holds ticket text."""
 
 
+_SYSTEM_ERROR = re.compile(r"\(os error (\d+)\)")
+"""How safetensors and other libraries that are not written in Python tell of a full disk and the like."""
+
+
 def describe_error(error: BaseException, *, log: Path | None = None) -> str:
     """Return one sentence for people; `log` is where more is to be found."""
     if isinstance(error, KNOWN_ERRORS):
@@ -31,6 +37,9 @@ def describe_error(error: BaseException, *, log: Path | None = None) -> str:
         return "the machine ran out of memory: lower training.max_examples or give the training process more"
     if isinstance(error, OSError) and error.strerror:
         return f"a file could not be read or written: {error.strerror} ({error.filename or 'no file named'})"
+    system = _SYSTEM_ERROR.search(str(error))
+    if system is not None:
+        return f"a file could not be read or written: {os.strerror(int(system[1]))}"
     frames = traceback.extract_tb(error.__traceback__)
     place = f"{Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else "an unknown place"
     more = f"; see {log}" if log is not None else ""

@@ -150,7 +150,11 @@ def _check_escalation(contest: Contest, settings: TrainingSettings) -> list[Chec
     caught_mine, caught_its = np.isin(contest.candidate.predicted, must), np.isin(contest.live.predicted, must)
     n_wins, n_losses = int((rows & caught_mine & ~caught_its).sum()), int((rows & caught_its & ~caught_mine).sum())
     is_passed = after >= before - settings.gate_escalation_margin or compute_sign_test(n_losses, n_wins) > SURE
-    held = "tickets that must be escalated are still found" if after >= before else "tickets that must be escalated: no sure loss"
+    held = (
+        "tickets that must be escalated are missed no more often"
+        if after >= before
+        else "tickets that must be escalated: no sure loss"
+    )
     words = held if is_passed else "it misses tickets that must be escalated"
     sentence = f"{words}: recall {_percent(before)} -> {_percent(after)} on {int(rows.sum())}"
     return [Check("escalation", is_passed=is_passed, sentence=sentence)]

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bot.engine.factory import choose_kind
 from bot.engine.gguf_file import read_model_head
@@ -16,7 +17,7 @@ from bot.engine.settings import EngineSettings
 from bot.settings import Settings
 from bot.tasks.classification import build_choices
 from bot.types import BASE, LabelSet
-from db.types import ModelKind, TaskKind
+from db.types import MaskedText, ModelKind, TaskKind
 from training.contest import BASELINE_NAMES, Answers, Contest, GateDecision
 from training.dataset import Dataset
 from training.fewshot import build_few_shot
@@ -54,7 +55,8 @@ async def judge(
     if is_encoder:
         baselines = build_baselines(base_path, dataset, label_set, settings=engine_settings)
     else:
-        baselines = await _ask_few_shot(base_path, dataset, choices, settings=engine_settings, on_step=on_step)
+        few_shot = await _ask_few_shot(base_path, dataset, choices, settings=engine_settings, on_step=on_step)
+        baselines = {**few_shot, **_answer_by_words(dataset, label_set)}
     answers = await score_labels(
         base_path, dataset.test, choices=choices, bundles=bundles, settings=engine_settings, on_step=on_step
     )
@@ -87,15 +89,29 @@ def build_baselines(base_path: Path, dataset: Dataset, label_set: LabelSet, *, s
     from training.compare import answer_simply
     from training.encoder.served import ServedEncoder
 
-    learnt = [item for item in (*dataset.train, *dataset.validation) if not item.is_negative]
+    texts, labels = _read_learnt(dataset, label_set)
     with ServedEncoder(
         base_path, text_tokens=settings.text_tokens, n_threads=settings.n_threads, merge_limit_mib=settings.merge_limit_mib
     ) as served:
         answers = answer_simply(
-            [item.text for item in learnt],
-            np.array([label_set.names.index(item.target) for item in learnt], dtype=np.int64),
+            texts,
+            labels,
             [item.text for item in dataset.test],
             n_labels=len(label_set.names),
             embed=served.embed,
         )
     return {name: Answers(answers[name]) for name in BASELINE_NAMES if name in answers}
+
+
+def _answer_by_words(dataset: Dataset, label_set: LabelSet) -> dict[str, Answers]:
+    """Let what needs no model answer as well: a decoder has no embeddings, and is worth its time only where it beats the words."""
+    from training.compare import answer_by_words
+
+    texts, labels = _read_learnt(dataset, label_set)
+    answers = answer_by_words(texts, labels, [item.text for item in dataset.test], n_labels=len(label_set.names))
+    return {name: Answers(probabilities) for name, probabilities in answers.items()}
+
+
+def _read_learnt(dataset: Dataset, label_set: LabelSet) -> tuple[list[MaskedText], NDArray[np.int64]]:
+    learnt = [item for item in (*dataset.train, *dataset.validation) if not item.is_negative]
+    return [item.text for item in learnt], np.array([label_set.names.index(item.target) for item in learnt], dtype=np.int64)

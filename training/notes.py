@@ -16,7 +16,7 @@ from db.queries import gate, runs
 from db.queries.audit import list_audit
 from db.tables import Audit, GateReport, TrainingRun
 from training.contest import BASELINE_NAMES
-from training.notes_training import build_trials, describe_preference, describe_sweep, describe_validation
+from training.notes_training import build_trials, describe_passes, describe_preference, describe_sweep, describe_validation
 from training.plots import plot_confusion, plot_labels, plot_loss, plot_reliability
 
 KNOWN_LIMITS = (
@@ -88,7 +88,7 @@ def build_sections(record: RunRecord, plots: Sequence[Path]) -> list[Section]:
         ),
         Section("Sweep", lines=describe_sweep(run.data_counts), rows=build_trials(run.data_counts)),
         Section("Learning from edits", lines=describe_preference(run.data_counts)),
-        Section("Validation", lines=describe_validation(run.data_counts)),
+        Section("Validation", lines=[*describe_passes(run.data_counts), *describe_validation(run.data_counts)]),
     ]
     if report is not None:
         verdict = "passed" if report.is_passed else "refused"

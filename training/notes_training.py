@@ -20,7 +20,10 @@ def describe_sweep(counts: Mapping[str, Any]) -> list[str]:
     lines = [f"{len(sweep['trials'])} trials in {sweep['spent_s']:.0f} of {sweep['budget_s']:.0f} s"]
     if not sweep["is_measured"]:
         return [*lines, f"no trial was measured in that time: trained with {start}"]
-    lines.append(f"trained with {chosen}; without the sweep it would have been {start}")
+    if chosen == start:
+        lines.append(f"trained with its own settings, {start}: nothing tried was better by what is worth a change")
+    else:
+        lines.append(f"trained with {chosen}; without the sweep it would have been {start}")
     return [*lines, "the best of several is flattered by being chosen; the gate's tickets took no part in it"]
 
 
@@ -57,6 +60,17 @@ def describe_preference(counts: Mapping[str, Any]) -> list[str]:
             f"{step[f'{prefix}draft_change']:+.2f}"
         )
     return lines
+
+
+def describe_passes(counts: Mapping[str, Any]) -> list[str]:
+    """Return after which pass a decoder stopped learning and which one's weights it kept; nothing where none was measured."""
+    found = counts.get("passes")
+    if not found:
+        return []
+    losses = ", ".join(f"{loss:.3f}" for loss in found["held_out_losses"])
+    return [
+        f"{found['n_done']} of {found['n_planned']} passes, the weights of pass {found['n_kept']} kept; held-out loss after each: {losses}"
+    ]
 
 
 def describe_validation(counts: Mapping[str, Any]) -> list[str]:

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping
 
 from bot.bundle import hash_file
 from db.queries import runs
-from db.queries.examples import record_splits
 from db.queries.provenance import count_provenance
 from db.queries.review import list_settled_examples
 from db.session import retry_transaction
@@ -16,6 +15,7 @@ from db.types import MaskedText, ReviewKind, TaskKind
 from training import source
 from training.card import build_card, write_card
 from training.dataset import Dataset, build_dataset
+from training.erased import record_assignments
 from training.questions import ask_questions, check_labels
 from training.records import record_lineage
 from training.run import Run
@@ -68,7 +68,7 @@ def prepare_run(job: Run) -> Dataset:
     )
     if not dataset.report.is_enough:
         raise NothingToTrainOnError(dataset.report.message)
-    job.write(lambda session: record_splits(session, dataset.assignments))
+    record_assignments(dataset.assignments, write=job.write)
     record_lineage(dataset, job.run_id, write=job.write)
     return dataset
 

@@ -85,6 +85,7 @@ def leave_out(dataset: Dataset, ids: set[int], *, settings: TrainingSettings) ->
         n_train=n_train,
         n_validation=report.n_validation,
         n_test=report.n_test,
+        n_taught=len({item.target for item in train if not item.is_negative}),
         per_label=per_label,
         task=dataset.task,
         settings=settings,
@@ -159,7 +160,10 @@ def _ask_group(session: Session, *, ids: Sequence[int], task: TaskKind, is_exact
 
 
 def _ask_suspect(session: Session, *, item: Item, suspect: Suspect, labels: Sequence[str], run_id: int) -> ReviewKind | None:
-    (side,) = review.build_example_sides(session, [item.id])
+    found = review.build_example_sides(session, [item.id])
+    if not found:
+        return None  # erased since it was read
+    side = found[0]
     sides = [
         replace(side, confidence=suspect.p_given),
         NewSide(

@@ -11,8 +11,10 @@ from sqlmodel import Session
 from bot.bundle import Bundle
 from bot.training_settings import TrainingSettings
 from db.queries import adapters, gate, runs
-from db.types import AdapterStatus, RunStatus
+from db.queries.wanted import want_run
+from db.types import AdapterStatus, RunStatus, RunTrigger
 from training.contest import GateDecision
+from training.erased import mark_if_erased
 
 ACTOR = "training"
 _METRICS = (
@@ -75,7 +77,14 @@ def conclude_run(
         numbers=numbers,
         actor=ACTOR,
     )
+    n_erased = mark_if_erased(session, adapter, run_id=run_id, actor=ACTOR)
     status, message = _apply(session, run_id, digest=bundle.digest, status=adapter.status, decision=decision, settings=settings)
+    if n_erased:
+        reason = f"{n_erased} of its examples were erased while it was trained"
+        message = f"{message}; {reason}"
+        if status is RunStatus.PROMOTED:
+            text = f"the live adapter {bundle.digest[:12]}: {reason}"
+            want_run(session, manifest.task, trigger=RunTrigger.ERASURE, reason=text)
     runs.finish_run(session, run_id, status=status, actor=ACTOR, adapter_digest=bundle.digest, message=message)
     return status
 

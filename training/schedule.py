@@ -8,7 +8,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Engine as DbEngine
-from sqlmodel import Session
+from sqlalchemy import func
+from sqlmodel import Session, col, select
 
 from bot.training_settings import TrainingSettings
 from bot.types import BASE
@@ -21,7 +22,7 @@ from db.queries.examples import count_examples
 from db.queries.state import get_state, set_state
 from db.queries.wanted import drop_wanted, list_wanted, want_run
 from db.session import retry_transaction, transaction
-from db.tables import Adapter, TrainingRun
+from db.tables import Adapter, Example, TrainingRun
 from db.types import RunStatus, RunTrigger, TaskKind
 from training.clock import find_due, may_start
 from training.triggers import Measured, find_degradation_reason, find_override_reason, is_calm
@@ -47,15 +48,12 @@ class Schedule:
 
     def look(self) -> None:
         """Ask if the crontab line has struck since it was last answered, however often; then look at the triggers."""
-        if retry_transaction(self._db_engine, self._take_due):
-            self.ask()
+        retry_transaction(self._db_engine, self._answer_due)
         self.watch()
 
     def ask(self) -> None:
         """Look at every task: want a run where enough is new, say "nothing to train on" in the audit where not."""
-        for task in TaskKind:
-            reason = retry_transaction(self._db_engine, lambda s, task=task: self._ask(s, task))  # type: ignore[misc]
-            logger.info("schedule: %s: %s", task, reason or "a run is wanted")
+        retry_transaction(self._db_engine, self._ask_all)
 
     def watch(self) -> None:
         """Want a run where people change the live model's answers too often, or where it is surely worse than it was measured."""
@@ -72,6 +70,16 @@ class Schedule:
             return retry_transaction(self._db_engine, _enqueue)
         except RunConflictError:
             return None  # one is going: asked again at the next poll
+
+    def _answer_due(self, session: Session) -> None:
+        """Note that the line is answered and answer it in one transaction: a process that dies in between loses no time of the line."""
+        if self._take_due(session):
+            self._ask_all(session)
+
+    def _ask_all(self, session: Session) -> None:
+        for task in TaskKind:
+            reason = self._ask(session, task)
+            logger.info("schedule: %s: %s", task, reason or "a run is wanted")
 
     def _take_due(self, session: Session) -> bool:
         """Say whether the line has struck, and note that it is answered. The first look ever only notes the time."""
@@ -144,10 +152,17 @@ def _enqueue(session: Session) -> int | None:
 
 
 def _count_new(session: Session, task: TaskKind) -> tuple[int, int]:
-    """Return how many examples there are and how many are new since the last verdict."""
+    """Return how many examples there are and how many came after what the last run with a verdict saw.
+
+    By their ids: those that were withdrawn or erased meanwhile must not count against what is new.
+    """
     n_now = count_examples(session, task)
     last = find_last_learned(session, task)
-    return n_now, n_now if last is None else n_now - int(last.data_counts.get("n_seen", 0))
+    newest_id = 0 if last is None else int(last.data_counts.get("newest_id", 0))
+    if newest_id == 0:
+        return n_now, n_now
+    is_new = (col(Example.task) == task, col(Example.is_withdrawn).is_(False), col(Example.id) > newest_id)
+    return n_now, session.exec(select(func.count()).select_from(Example).where(*is_new)).one()
 
 
 def _find_degradation(session: Session, live: Adapter, counts: DecisionCounts) -> str | None:

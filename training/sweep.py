@@ -14,13 +14,17 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from training.encoder.types import CancelledError, OnProgress, Progress, ShouldStop, TrainingDataError
+from bot.engine.protocol import EngineError
+from training.encoder.types import CancelledError, OnProgress, Progress, ShouldStop
+from training.errors import TrainingError
 from training.progress import Report
 
 PHASE: Final = "sweep"
 LEDGER_FILE: Final = "sweep.json"
 RANK_STEP: Final = 1.5
 """A step of rank is further off than a step of learning rate, which changes more."""
+WORTH: Final = 0.02
+"""Nats by which another point must beat the run's own settings: smaller leads did not carry over to tickets outside the sweep."""
 LEARNING: Final = "training"
 """The phase in which a trainer learns what it will serve; trial runs of an encoder's own are called otherwise."""
 _SAVE_S: Final = 2.0
@@ -65,7 +69,7 @@ class Trial:
 Measure = Callable[[Point, Path, OnProgress, ShouldStop], Mapping[str, float]]
 """Trains a point in a folder, from the checkpoint that may lie there, and returns `log_loss`, `n` and, where there is one, `accuracy`.
 
-Raises CancelledError where `should_stop` said so, and TrainingDataError where these settings do not train.
+Raises CancelledError where `should_stop` said so, TrainingError or EngineError where these settings bring no adapter that works.
 """
 
 
@@ -147,6 +151,15 @@ def choose_best(trials: Sequence[Trial]) -> Point | None:
     return min(measured, key=lambda trial: trial.log_loss or 0.0).point if measured else None
 
 
+def choose_final(start: Point, trials: Sequence[Trial]) -> Point:
+    """Return what the run trains with: the start, unless another point is better by what is worth a change, or the start did not train."""
+    best = choose_best(trials) or start
+    scores = {trial.point: trial.log_loss for trial in trials if trial.log_loss is not None}
+    if start in scores and scores[start] - scores[best] <= WORTH:
+        return start
+    return best
+
+
 def run_sweep(start: Point, plan: SweepPlan, measure: Measure) -> tuple[Point, Path]:
     """Return the best point within the budget and the folder with its checkpoint, from which the run goes on.
 
@@ -160,7 +173,7 @@ def run_sweep(start: Point, plan: SweepPlan, measure: Measure) -> tuple[Point, P
         work.ledger.is_done = True
         work.ledger.save()
     work.report()
-    best = choose_best(work.ledger.trials) or start
+    best = choose_final(start, work.ledger.trials)
     for trial in work.ledger.trials:
         for step, total, loss in trial.losses if trial.point == best else ():
             plan.report(LEARNING, round(step), round(total), loss=loss)  # the run learns these steps no more: the curve is here
@@ -234,15 +247,15 @@ class _Work:
             trial = _score(trial, found)
         except CancelledError:
             ledger.is_done = True  # the budget is what cancels a trial; a person's cancel is an exception of the report
-        except TrainingDataError as error:
+        except (TrainingError, EngineError) as error:  # diverged, learnt nothing, or cannot be served: others may do better
             trial = replace(trial, outcome=_FAILED, note=str(error))
         return replace(trial, seconds=round(earlier + count(), 1), losses=losses)
 
     def _clean(self) -> None:
-        """Keep no folder but the best trial's, which the run goes on from, and an unfinished one's where nothing else is known."""
-        best = choose_best(self.ledger.trials) or self._start
+        """Keep no folder but the best trial's and what the run would go on from now; an unfinished one's where nothing else is known."""
+        kept = {choose_best(self.ledger.trials) or self._start, choose_final(self._start, self.ledger.trials)}
         for trial in self.ledger.trials:
-            if trial.point != best:
+            if trial.point not in kept:
                 shutil.rmtree(self._plan.directory / trial.point.name, ignore_errors=True)
 
 
@@ -255,12 +268,12 @@ def _score(trial: Trial, found: Mapping[str, float]) -> Trial:
 
 def build_figures(trials: Sequence[Trial], start: Point, *, budget_s: float, spent_s: float) -> dict[str, Any]:
     """Return what the run's record keeps of a sweep; `chosen` is what the run trains with, `start` what it would have had."""
-    best = choose_best(trials)
+    is_measured = choose_best(trials) is not None
     return {
         "budget_s": budget_s,
         "spent_s": round(spent_s, 1),
         "start": asdict(start),
-        "chosen": asdict(best or start),
-        "is_measured": best is not None,
+        "chosen": asdict(choose_final(start, trials)),
+        "is_measured": is_measured,
         "trials": [{name: value for name, value in asdict(trial).items() if name != "losses"} for trial in trials],
     }

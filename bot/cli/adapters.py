@@ -60,13 +60,13 @@ def list_all(context: typer.Context, as_json: bool = JSON_OPTION) -> None:
             row["task"],
             row["status"],
             "yes" if row["is_serving"] else "",
-            row["activated_at"],
+            row["activated_at"] and row["activated_at"][:16].replace("T", " "),
             f"{row['n_erased']} examples" if row["n_erased"] else "",
-            row["reason"][:60],
+            row["reason"],
         )
         for row in rows
     ]
-    print_table("Adapters", ("digest", "task", "status", "serving", "active since", "erased since", "why"), table)
+    print_table("Adapters", ("digest", "task", "status", "serving", "active since (UTC)", "erased since", "why"), table)
 
 
 @app.command()
@@ -229,7 +229,7 @@ def _print_periods(periods: "Sequence[LivePeriod | dict[str, Any]]") -> None:
             _describe_data(row),
             {True: "passed", False: "refused", None: ""}[row["is_passed"]],
             ", ".join(row["approved_by"]) or row["actor"],
-            ("rolled back: " if row["is_rollback"] else "") + row["reason"][:60],
+            ("rolled back: " if row["is_rollback"] else "") + row["reason"],
         )
         for row in rows
     ]

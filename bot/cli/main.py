@@ -11,7 +11,7 @@ from importlib.metadata import EntryPoint, entry_points, version
 
 import typer
 
-from bot.cli import adapters, data, events, manage, masking, models, privacy, review, serve, tickets, vault
+from bot.cli import adapters, data, events, manage, masking, models, privacy, review, runs, serve, tickets, vault
 from bot.cli.output import print_error
 
 logger = logging.getLogger(__name__)
@@ -26,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (serve, tickets, masking, manage, adapters, data, review, events, privacy, vault):
+for group in (serve, tickets, masking, manage, runs, adapters, data, review, events, privacy, vault):
     group.register(app)
 app.add_typer(models.app, name="models", help="Base models: list, pull, add.")
 

@@ -1,4 +1,4 @@
-"""Commands for managers and auditors: retrain, runs, rollback, pause, resume, audit. Those on adapters are in `bot.cli.adapters`.
+"""Commands for managers and auditors: retrain, rollback, pause, resume, audit. Those on adapters and runs have modules of their own.
 
 They work on the database alone; a running bot sees the change and swaps.
 """
@@ -7,13 +7,14 @@ import json
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import typer
 
 from bot.cli.common import get_actor, mask_reason, open_session, read_settings
 from bot.cli.output import console, errors, print_json, print_table
+from bot.cli.runs import MAX_LIMIT, is_daemon_alive, is_left_alone
 from bot.errors import UserError
 from db.types import TaskKind
 
@@ -27,14 +28,12 @@ if TYPE_CHECKING:
 JSON_OPTION = typer.Option(False, "--json", help="Print JSON.")
 TASK_OPTION = typer.Option(TaskKind.CLASSIFICATION, "--task", help="Which task.")
 REASON_OPTION = typer.Option("", "--reason", help="Why; kept in the audit trail.")
-MAX_LIMIT = 10_000
-_DAEMON_ALIVE = timedelta(seconds=20)
 _LOOK_INTERVAL_S = 0.3
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (retrain, runs, rollback, pause, resume, audit):
+    for command in (retrain, rollback, pause, resume, audit):
         app.command()(command)
 
 
@@ -54,17 +53,30 @@ def retrain(
     from db.types import RunTrigger
 
     with open_session(settings) as session:
+        _check_no_orphan(session)
         row = enqueue_run(session, task=task, trigger=RunTrigger.MANUAL, actor=get_actor())
         run_id = row.id or 0
-        is_daemon_alive = _is_daemon_alive(session)
+        has_daemon = is_daemon_alive(session)
     if not is_waiting:
-        if not is_daemon_alive:
+        if not has_daemon:
             errors.print("No training daemon is running: the run starts with `understudy serve` or `python -m training daemon`.")
         print_json({"run_id": run_id}) if as_json else console.print(f"Run {run_id} is queued.")
         return
     _follow(settings, run_id)
     with open_session(settings) as session:
         _print_verdict(session, get_run(session, run_id), as_json=as_json)
+
+
+def _check_no_orphan(session: "Session") -> None:
+    """Say what to do about a run whose process is gone while nobody is there to take it up: waiting for it would be in vain."""
+    from db.queries.runs import get_running
+
+    row = get_running(session)
+    if row is not None and row.attempts and is_left_alone(session):
+        raise UserError(
+            f"run {row.id} ({row.task.value}) was left unfinished and nobody works on it: `understudy serve` goes on with it, "
+            f"`understudy runs cancel {row.id}` ends it"
+        )
 
 
 def _print_dry_run(task: TaskKind, *, as_json: bool) -> None:
@@ -110,13 +122,6 @@ def _list_parts(found: dict[str, Any]) -> list[tuple[str, int]]:
     ]
 
 
-def _is_daemon_alive(session: "Session") -> bool:
-    from db.queries.state import get_daemon_heartbeat
-
-    beat = get_daemon_heartbeat(session)
-    return beat is not None and datetime.now(UTC) - beat < _DAEMON_ALIVE
-
-
 def _follow(settings: "Settings", run_id: int) -> None:
     """Show a run until it is over. While no daemon is alive to work it off, a child of this process does."""
     from bot.app import open_database
@@ -147,19 +152,19 @@ def _show_run(db_engine: "DbEngine", run_id: int) -> None:
         while True:
             is_over = child is not None and child.poll() is not None
             with transaction(db_engine, is_read_only=True) as session:
-                row, is_daemon_alive = get_run(session, run_id), _is_daemon_alive(session)
+                row, has_daemon = get_run(session, run_id), is_daemon_alive(session)
             fraction = row.step / row.total_steps if row.total_steps else 0.0
             progress.update(bar, completed=min(fraction, 1.0), description=f"run {run_id}: {row.message or row.status.value}")
             if row.status not in RUNNING:
                 progress.update(bar, completed=1.0)
                 return
-            if is_over and not is_daemon_alive:
+            if is_over and not has_daemon:
                 raise UserError(
                     f"the training process ended before run {run_id} did; `understudy serve` takes it up where it stopped"
                 )
             if is_over:  # a daemon came first
                 child = None
-            elif child is None and not is_daemon_alive:
+            elif child is None and not has_daemon:
                 child = _start_run(run_id)
             time.sleep(_LOOK_INTERVAL_S)
 
@@ -187,24 +192,12 @@ def _print_verdict(session: "Session", row: "TrainingRun", *, as_json: bool) -> 
             }
         )
     else:
-        console.print(f"Run {row.id}: {row.status.value}", style="bold", highlight=False)
+        is_answer = row.status is RunStatus.CANCELLED and not row.is_cancel_requested
+        console.print(f"Run {row.id}: {'nothing to do' if is_answer else row.status.value}", style="bold", highlight=False)
         for line in reasons or [row.error or row.message]:
             console.print(f"  {line}", highlight=False)
     if row.status is RunStatus.FAILED:
         raise typer.Exit(code=1)
-
-
-def runs(limit: int = typer.Option(20, min=1, max=MAX_LIMIT, help="How many."), as_json: bool = JSON_OPTION) -> None:
-    """List training runs, newest first."""
-    from db.queries.runs import list_runs
-
-    with open_session(read_settings()) as session:
-        rows = [row.model_dump(mode="json", exclude={"curves"}) for row in list_runs(session, limit=limit)]
-    if as_json:
-        print_json(rows)
-        return
-    columns = ("id", "task", "status", "trigger", "actor", "created_at", "adapter_digest", "message")
-    print_table("Training runs", columns, [[str(row[name] or "–")[:40] for name in columns] for row in rows])
 
 
 def rollback(task: TaskKind = TASK_OPTION, reason: str = REASON_OPTION, as_json: bool = JSON_OPTION) -> None:

@@ -71,14 +71,40 @@ def _say_unwritable(path: Path) -> Iterator[None]:
         raise UserError(f"cannot write {path}: {error.strerror or type(error).__name__}") from error
 
 
+_LONGEST_WORD = 16
+"""Letters of a word that a column keeps together; longer ones are folded."""
+
+
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print a table; None is shown as a dash."""
+    """Print a table; None is shown as a dash. A terminal too narrow for its words gets a list of fields per row, and nothing cut off."""
+    cells = [["–" if cell is None else str(cell) for cell in row] for row in rows]
+    widths = [_measure([title, *(row[place] for row in cells)]) for place, title in enumerate(columns)]
+    if rows and sum(widths) + 3 * len(columns) + 1 > console.width:
+        _print_fields(title, columns, cells)
+        return
     table = Table(title=title, title_justify="left", header_style="bold")
-    for column in columns:
-        table.add_column(column)
-    for row in rows:
-        table.add_row(*["–" if cell is None else str(cell) for cell in row])
+    for column, width in zip(columns, widths, strict=True):
+        table.add_column(column, min_width=width, overflow="fold")
+    for row in cells:
+        table.add_row(*row)
     console.print(table)
+
+
+def _measure(texts: Sequence[str]) -> int:
+    return min(max(len(word) for text in texts for word in text.split() or [""]), _LONGEST_WORD)
+
+
+def _print_fields(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    console.print(title, style="italic")
+    for row in rows:
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(style="bold", no_wrap=True)
+        grid.add_column(overflow="fold")
+        for column, cell in zip(columns, row, strict=True):
+            if cell:
+                grid.add_row(column, cell)
+        console.print(grid)
+        console.print()
 
 
 def print_error(message: str) -> None:

@@ -142,3 +142,15 @@ def test_models_are_copied_where_they_cannot_be_linked(tmp_path, monkeypatch):
     monkeypatch.setattr(folder.os, "link", refuse)
     folder.reuse_models(tmp_path / "demo")
     assert (tmp_path / "demo" / "models" / "a.gguf").read_text() == "a"
+
+
+def test_a_table_too_wide_for_the_terminal_is_printed_row_by_row_with_nothing_cut_off(monkeypatch):
+    monkeypatch.setattr(console, "width", 40)
+    digest = "0123456789ab"
+    with console.capture() as capture:
+        print_table("Adapters", ("digest", "task", "why", "empty"), [(digest, "classification", "better " * 20, "")])
+    printed = capture.get()
+    assert digest in printed
+    assert "classification" in printed
+    assert printed.count("better") == 20
+    assert "empty" not in printed

@@ -1,16 +1,20 @@
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import typer
+from typer.testing import CliRunner
 
-from bot.cli import manage
+from bot.cli import manage, runs
+from bot.cli.main import app
 from bot.errors import UserError
 from bot.settings import Settings
 from db.migrate import upgrade
-from db.queries.runs import cancel_run, enqueue_run, fail_run, get_run, update_progress
+from db.queries.leases import TRAINING, acquire
+from db.queries.runs import cancel_run, enqueue_run, fail_run, get_run, start_run, update_progress
 from db.queries.state import DAEMON, record_daemon_heartbeat, set_state
 from db.session import build_db_engine, transaction
-from db.types import RunTrigger, TaskKind
+from db.types import RunStatus, RunTrigger, TaskKind
 
 
 class Child:
@@ -108,3 +112,53 @@ def test_a_failed_run_exits_with_1_and_a_cancelled_one_prints_its_message(db_eng
         with pytest.raises(typer.Exit) as caught:
             manage._print_verdict(session, failed, as_json=False)
     assert caught.value.exit_code == 1
+
+
+@pytest.fixture
+def command_line(settings, monkeypatch):
+    monkeypatch.setattr(manage, "read_settings", lambda: settings)
+    monkeypatch.setattr(runs, "read_settings", lambda: settings)
+    return CliRunner()
+
+
+def begin(db_engine, run_id):
+    with transaction(db_engine) as session:
+        start_run(session, run_id, actor="training")
+
+
+def test_a_run_that_nobody_works_on_is_cancelled_at_once(command_line, db_engine, run_id):
+    begin(db_engine, run_id)
+    assert f"Run {run_id} is cancelled." in command_line.invoke(app, ["runs", "cancel", str(run_id)]).output
+    with transaction(db_engine) as session:
+        assert get_run(session, run_id).status is RunStatus.CANCELLED
+
+
+def test_a_run_that_a_process_works_on_is_asked_to_stop(command_line, db_engine, run_id):
+    begin(db_engine, run_id)
+    with transaction(db_engine) as session:
+        acquire(session, TRAINING, holder="host:1", ttl=timedelta(seconds=60))
+    answer = json.loads(command_line.invoke(app, ["runs", "cancel", str(run_id), "--json"]).output)
+    assert answer == {"run_id": run_id, "status": "preparing", "is_over": False}
+    with transaction(db_engine) as session:
+        assert get_run(session, run_id).is_cancel_requested
+
+
+def test_a_run_that_was_left_unfinished_is_named_with_what_to_do_about_it(command_line, db_engine, run_id):
+    begin(db_engine, run_id)
+    result = command_line.invoke(app, ["retrain"])
+    assert isinstance(result.exception, UserError)
+    assert f"`understudy runs cancel {run_id}` ends it" in str(result.exception)
+
+
+def test_runs_are_listed_with_what_became_of_them(command_line, db_engine, run_id):
+    end(db_engine, run_id)
+    printed = command_line.invoke(app, ["runs"]).output
+    assert "nothing to train on" in printed
+    assert json.loads(command_line.invoke(app, ["runs", "--json"]).output)[0]["id"] == run_id
+
+
+def test_an_answer_that_there_is_nothing_to_train_on_is_not_called_a_cancel(db_engine, run_id, capsys):
+    end(db_engine, run_id)
+    with transaction(db_engine) as session:
+        manage._print_verdict(session, get_run(session, run_id), as_json=False)
+    assert f"Run {run_id}: nothing to do" in capsys.readouterr().out

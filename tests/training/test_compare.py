@@ -5,7 +5,7 @@ from sklearn.linear_model import LogisticRegression
 
 from bot.data import load_demo_tickets
 from training.baselines import build_vectoriser
-from training.compare import answer_simply, compute_word_features
+from training.compare import answer_by_words, answer_simply, compute_word_features
 
 
 def read(n):
@@ -43,3 +43,17 @@ def test_every_simple_model_answers_with_a_distribution_over_all_labels():
     for probabilities in answers.values():
         assert probabilities.shape == (60, 8)
         np.testing.assert_allclose(probabilities.sum(axis=1), 1.0, atol=1e-6)
+
+
+def test_models_on_words_learn_what_the_words_say_and_need_no_embeddings():
+    train = [f"{word} number {number}" for number in range(20) for word in ("printer", "invoice")]
+    labels = np.array([number % 2 for number in range(40)])
+    answers = answer_by_words(train, labels, ["the printer smokes", "another invoice"], n_labels=3)
+    for probabilities in answers.values():
+        assert probabilities.argmax(axis=1).tolist() == [0, 1]
+        np.testing.assert_allclose(probabilities.sum(axis=1), 1.0)
+
+
+def test_texts_without_a_word_get_the_labels_shares_from_models_on_words():
+    answers = answer_by_words(["!", "?", "."], np.array([0, 1, 1]), ["..."], n_labels=2)
+    np.testing.assert_allclose([answers["tfidf"][0], answers["knn"][0]], [[1 / 3, 2 / 3]] * 2)

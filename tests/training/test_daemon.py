@@ -148,7 +148,7 @@ def test_the_schedule_waits_while_a_run_is_going_and_counts_only_what_is_new_sin
     site.write(lambda session: runs.start_run(session, going, actor="t"))
     for status in (RunStatus.TRAINING, RunStatus.EVALUATING):
         site.write(lambda session, status=status: runs.advance_run(session, going, status=status, actor="t"))
-    site.write(lambda session: runs.update_progress(session, going, data_counts={"n_seen": 60}))
+    site.write(lambda session: runs.update_progress(session, going, data_counts={"newest_id": 60}))
     site.write(lambda session: runs.finish_run(session, going, status=RunStatus.REJECTED, actor="t"))
     assert schedule.enqueue() is not None
     fresh = Schedule(site.db_engine, site.settings.training)

@@ -199,12 +199,28 @@ def test_summaries_have_no_contradictions_only_a_strongest_and_newest():
 
 def test_handoffs_teach_what_a_ticket_is_not_and_never_judge():
     examples = [make_example(number) for number in range(1, 101)]
-    examples += [make_example(number, is_negative=True, is_blind=number % 2 == 0) for number in range(501, 511)]
+    examples += [make_example(number, is_negative=True) for number in range(501, 511)]
     dataset = build(examples)
     assert {item.id for item in dataset.train if item.is_negative} == set(range(501, 511))
     assert not any(item.is_negative for item in dataset.validation + dataset.test)
     assert (dataset.report.n_negative, dataset.report.n_train) == (10, len(dataset.train) - 10)
     assert not set(dataset.assignments) & set(range(501, 511))
+
+
+def test_a_blind_handoff_teaches_nothing_as_nobody_had_seen_what_it_would_speak_against():
+    examples = [make_example(number) for number in range(1, 101)]
+    examples += [make_example(number, is_negative=True, is_blind=True) for number in range(501, 511)]
+    dataset = build(examples)
+    assert not ids(dataset.train + dataset.validation + dataset.test) & set(range(501, 511))
+    assert dataset.report.left_out == {columns.NEGATIVE_UNSEEN: 10}
+
+
+def test_where_only_one_label_may_be_learned_from_there_is_nothing_to_train_on():
+    examples = [make_example(number, target=LABELS[0]) for number in range(1, 61)]
+    examples += [make_example(number, target=LABELS[number % 2], split=Split.GOLDEN) for number in range(501, 561)]
+    report = build(examples).report
+    assert not report.is_enough
+    assert "what may be learned from carries 1 label, it needs 2" in report.message
 
 
 def test_a_handoff_yields_to_a_decision_on_the_same_text_and_stays_away_from_what_judges():

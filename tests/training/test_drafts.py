@@ -12,6 +12,7 @@ from db.types import MaskedText, TaskKind
 from training.dataset import build_dataset
 from training.notes_training import (
     build_trials,
+    describe_passes,
     describe_preference,
     describe_sweep,
     describe_validation,
@@ -154,7 +155,9 @@ def test_notes_say_why_a_step_was_skipped_and_nothing_where_there_is_none():
     assert describe_sweep(counts) == ["skipped: too few"]
     assert build_trials(counts) == []
     assert describe_preference(counts) == ["skipped: off"]
-    assert describe_sweep({}) == build_trials({}) == describe_preference({}) == describe_validation({}) == []
+    assert (
+        describe_sweep({}) == build_trials({}) == describe_preference({}) == describe_passes({}) == describe_validation({}) == []
+    )
     assert get_trained_settings({"sweep": {"skipped": "too few"}, "settings": {"r": 4}}) == {"r": 4}
 
 
@@ -184,3 +187,9 @@ def test_notes_show_pairs_that_were_learnt_from_and_others():
 def test_grids_that_no_run_could_train_are_refused(values):
     with pytest.raises(ValueError, match="sweep_r"):
         TrainingSettings(**values)
+
+
+def test_the_passes_of_a_decoder_are_told_with_the_one_that_was_kept():
+    passes = {"n_planned": 12, "n_done": 4, "n_kept": 2, "held_out_losses": [1.0, 0.5, 0.6, 0.7]}
+    (line,) = describe_passes({"passes": passes})
+    assert line == "4 of 12 passes, the weights of pass 2 kept; held-out loss after each: 1.000, 0.500, 0.600, 0.700"

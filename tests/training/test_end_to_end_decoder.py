@@ -56,11 +56,13 @@ def test_a_summary_decoder_is_tempted_with_planted_secrets_and_asked_for_made_up
     assert 0.0 <= report.numbers["candidate_edit_distance"] <= 1.0
 
 
-def test_a_classifying_decoder_is_compared_with_the_bare_one_that_sees_examples_in_its_prompt(site):
+def test_a_classifying_decoder_is_compared_with_the_bare_one_that_sees_examples_and_with_models_on_words(site):
     site.add_tickets(60)
     report = get_report(site, site.enqueue())
-    assert 0.0 <= report.numbers["few_shot_accuracy"] <= 1.0
-    assert "baseline:few_shot" in {check["name"] for check in report.numbers["checks"]}
+    checks = {check["name"]: check for check in report.numbers["checks"]}
+    for name in ("few_shot", "tfidf", "knn"):
+        assert 0.0 <= report.numbers[f"{name}_accuracy"] <= 1.0
+        assert f"baseline:{name}" in checks
 
 
 def test_an_adapter_that_changes_nothing_is_refused_and_says_so(site):

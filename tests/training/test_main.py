@@ -95,3 +95,10 @@ def test_wrong_usage_ends_with_the_usage(command, capsys):
         main(command)
     assert end.value.code == 2
     assert "usage: python -m training" in capsys.readouterr().err
+
+
+def test_a_study_says_that_it_leaves_out_the_sweep(home, capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("UNDERSTUDY_TRAINING_SWEEP_MINUTES", "5")
+    files = [str(tmp_path / name) for name in ("labels.yaml", "train.jsonl", "test.jsonl", "out.json")]
+    assert main(["evaluate", "--labels", files[0], "--train", files[1], "--test", files[2], "--json", files[3]]) == 1
+    assert "training.sweep_minutes is left out here" in capsys.readouterr().err

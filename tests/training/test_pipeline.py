@@ -8,11 +8,13 @@ import pytest
 
 from bot.bundle import MANIFEST_FILE, Calibration, Manifest, Probe, seal, write_json
 from db.errors import RunConflictError
-from db.queries import adapters, gate, leases, runs
+from db.queries import adapters, gate, leases, lineage, runs
 from db.queries.audit import list_audit
-from db.types import AdapterStatus, ModelKind, RunStatus, Split, TaskKind
-from training import pipeline
+from db.queries.wanted import list_wanted
+from db.types import AdapterStatus, ModelKind, RunStatus, RunTrigger, Split, TaskKind
+from training import pipeline, preparation
 from training.contest import Answers, Contest
+from training.dataset import build_dataset
 from training.gate import decide
 from training.lease import LeaseTakenError, build_holder
 from training.pipeline import run_training
@@ -89,6 +91,35 @@ def test_a_gain_is_promoted_with_report_notes_and_an_adapter_that_is_live(site):
     assert {path.name for path in folder.iterdir()} >= {"notes.html", "loss.png", "labels.png", "reliability.png"}
     assert not (folder / "work").exists()
     assert row.curves["loss"]
+
+
+def test_what_is_erased_while_a_run_trains_marks_its_adapter_and_asks_for_another_run(site, monkeypatch):
+    def erase_and_train(job):
+        gone = [item.id for item in job.dataset.train[:3]] + [job.dataset.test[0].id]
+        site.write(lambda session: lineage.erase_examples(session, example_ids=gone, actor="ana", reason="asked for"))
+        return fake_train(job)
+
+    monkeypatch.setattr(pipeline, "train", erase_and_train)
+    row = run(site)
+    assert row.status is RunStatus.PROMOTED, row.error
+    assert row.message.endswith("3 of its examples were erased while it was trained")
+    live = site.read(lambda session: adapters.get_active(session, TaskKind.CLASSIFICATION))
+    assert (live.n_erased, live.erased_at is not None) == (3, True)
+    assert [(wanted.task, wanted.trigger) for wanted in site.read(list_wanted)] == [(TaskKind.CLASSIFICATION, RunTrigger.ERASURE)]
+    assert site.read(lambda session: list_audit(session, action=lineage.ACTION_MARKED))[0].subject_id == live.digest
+
+
+def test_what_is_erased_while_a_run_prepares_does_not_break_it(site, monkeypatch):
+    def build_and_erase(*values, **more):
+        dataset = build_dataset(*values, **more)
+        gone = [dataset.train[0].id]
+        site.write(lambda session: lineage.erase_examples(session, example_ids=gone, actor="ana", reason="asked for"))
+        return dataset
+
+    monkeypatch.setattr(preparation, "build_dataset", build_and_erase)
+    row = run(site)
+    assert row.status is RunStatus.PROMOTED, row.error
+    assert site.read(lambda session: adapters.get_active(session, TaskKind.CLASSIFICATION)).n_erased == 1
 
 
 def test_a_candidate_that_is_no_better_is_rejected_with_the_reason(site, monkeypatch):

@@ -7,6 +7,7 @@ from bot.training_settings import TrainingSettings
 from db.queries import review
 from db.queries.answers import resolve
 from db.queries.examples import NewExample, add_examples, iterate_examples, record_splits
+from db.queries.lineage import erase_examples
 from db.session import transaction
 from db.types import ReviewKind, Split, TaskKind
 from tests.support.db_rows import add_feedback, add_inference, add_ticket
@@ -66,6 +67,15 @@ def test_a_wrong_label_is_asked_about_once_with_what_the_others_say_and_is_still
     ((_, sides),) = list_open(db_engine, ReviewKind.LABEL_NOISE)
     assert sides == [("import", "billing", 11), ("model", "hardware", None)]
     assert 11 in {item.id for item in checked.dataset.train}
+
+
+def test_nobody_is_asked_about_a_suspect_that_was_erased_since_it_was_read(db_engine):
+    fill(db_engine, wrong={10})
+    checked = check(db_engine)
+    assert [item.id for item, _ in checked.suspects] == [11]
+    with transaction(db_engine) as session:
+        erase_examples(session, example_ids=[11], actor="ana", reason="asked for")
+    assert ask(db_engine, checked) == {}
 
 
 def test_where_the_setting_says_so_a_suspect_is_not_taught_until_it_is_settled(db_engine):

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from pydantic import ValidationError
+from sqlmodel import col, select
 
 from bot.training_settings import TrainingSettings
 from db.queries import adapters, feedback, gate, inferences, leases, runs, tickets
@@ -11,8 +12,10 @@ from db.queries.audit import list_audit
 from db.queries.decisions import DecisionCounts
 from db.queries.state import get_state
 from db.queries.wanted import list_wanted, want_run
+from db.tables import Example
 from db.types import FeedbackKind, ModelKind, RunStatus, RunTrigger, TaskKind
 from training import daemon as daemon_module
+from training import schedule as schedule_module
 from training.clock import find_due, may_start, name_weekdays
 from training.daemon import Daemon, run_daemon
 from training.errors import TrainingError
@@ -102,6 +105,38 @@ def test_missed_times_are_caught_up_once_after_a_restart_and_a_first_start_catch
     asked = site.read(lambda session: get_state(session, ASKED))
     Schedule(site.db_engine, site.settings.training, clock=clock).look()
     assert site.read(lambda session: get_state(session, ASKED)) == asked
+
+
+def test_a_time_is_answered_by_the_next_process_where_one_dies_over_the_answer(make_site, monkeypatch):
+    site = make_site(cron="0 2 * * *")
+    site.add_tickets(60)
+    clock = Clock()
+    Schedule(site.db_engine, site.settings.training, clock=clock).look()
+    clock.advance(days=1)
+    with monkeypatch.context() as patch:
+        patch.setattr(schedule_module, "want_run", lambda *_, **__: (_ for _ in ()).throw(SystemExit))
+        with pytest.raises(SystemExit):
+            Schedule(site.db_engine, site.settings.training, clock=clock).look()
+    Schedule(site.db_engine, site.settings.training, clock=clock).look()
+    assert [row.trigger for row in site.read(list_wanted)] == [RunTrigger.SCHEDULE]
+
+
+def test_examples_that_were_withdrawn_or_erased_since_the_last_verdict_hide_nothing_that_is_new(make_site):
+    site = make_site(cron="", min_new_examples=20, min_examples=10)
+    site.add_tickets(60)
+    make_live(site, newest_id=60)
+
+    def shrink(session):
+        for example in session.exec(select(Example).where(col(Example.id) <= 30)):
+            if example.id <= 15:
+                session.delete(example)
+            else:
+                example.is_withdrawn = True
+
+    site.write(shrink)
+    site.add_tickets(20, start=60)
+    Schedule(site.db_engine, site.settings.training, clock=Clock()).ask()
+    assert [(row.task, row.reason) for row in site.read(list_wanted)] == [(TASK, "20 new examples of 50")]
 
 
 def test_what_is_wanted_survives_a_restart_and_waits_for_the_hours(make_site):
@@ -211,11 +246,11 @@ def add_decisions(site, n, *, kind, digest=LIVE, start=0):
     site.write(work)
 
 
-def make_live(site, *, accuracy=0.9, n_test=400):
+def make_live(site, *, accuracy=0.9, n_test=400, newest_id=0):
     def work(session):
         run = runs.enqueue_run(session, task=TASK, trigger=RunTrigger.MANUAL, actor="ana")
         runs.start_run(session, run.id, actor="t")
-        runs.update_progress(session, run.id, data_counts={"n_seen": 0})
+        runs.update_progress(session, run.id, data_counts={"newest_id": newest_id})
         for status in (RunStatus.TRAINING, RunStatus.EVALUATING):
             runs.advance_run(session, run.id, status=status, actor="t")
         adapters.register_adapter(

@@ -12,6 +12,7 @@ from safetensors.numpy import load_file
 
 from bot.bundle import ADAPTER_FILE, CALIBRATION_FILE, HEAD_FILE, MANIFEST_FILE, Calibration, Manifest
 from bot.data import load_demo_dialogues
+from bot.engine.protocol import NoEffectError
 from bot.settings import Settings
 from db.queries.examples import NewExample, add_examples
 from db.types import MaskedText, RunStatus, TaskKind
@@ -20,15 +21,28 @@ from tests.support.tiny_encoder import make_tiny_encoder
 from tests.training.decoder.conftest import LABELS as DECODER_LABELS
 from tests.training.decoder.conftest import make_examples as make_decoder_examples
 from tests.training.encoder.conftest import LABELS, SETTINGS, make_examples
+from training import sweep
 from training.decoder.settings import DecoderSettings
 from training.decoder.train import train_decoder, train_summary_decoder
 from training.encoder.prepare import prepare
 from training.encoder.train import train_encoder
 from training.encoder.types import CancelledError, RunInfo, SummaryExample, TrainingDataError
 from training.encoder.types import Progress as Step
+from training.export import ExportError
 from training.pipeline import run_training
 from training.progress import RunCancelledError
-from training.sweep import LEDGER_FILE, Point, SweepPlan, Trial, build_grid, choose_best, choose_next, run_sweep
+from training.sweep import (
+    LEDGER_FILE,
+    WORTH,
+    Point,
+    SweepPlan,
+    Trial,
+    build_grid,
+    choose_best,
+    choose_final,
+    choose_next,
+    run_sweep,
+)
 from training.sweep_trials import NOTHING_HELD_OUT, sweep_decoder, sweep_encoder, sweep_summary_decoder
 
 START = Point(16, 0.002)
@@ -128,6 +142,25 @@ def test_of_equal_scores_the_first_wins():
     assert choose_best([Trial(16, 0.002, "failed", 1.0)]) is None
 
 
+@pytest.mark.parametrize(("lead", "is_changed"), [(0.5 * WORTH, False), (1.5 * WORTH, True)])
+def test_the_runs_own_settings_stay_unless_another_point_is_better_by_what_is_worth_a_change(make_plan, record, lead, is_changed):
+    better = Point(32, 0.002)
+
+    def measure(point, directory, *rest):
+        directory.mkdir(parents=True)
+        return {"log_loss": {START: 1.0, better: 1.0 - lead}.get(point, 2.0), "n": 10}
+
+    point, directory = run_sweep(START, make_plan(), measure)
+    assert point == (better if is_changed else START)
+    assert directory.is_dir()
+    assert record.figures["sweep"]["chosen"] == {"r": point.r, "learning_rate": point.learning_rate}
+
+
+def test_a_start_that_does_not_train_gives_way_to_whatever_does():
+    assert choose_final(START, [Trial(16, 0.002, "failed", 1.0), measured(Point(8, 0.002), 3.0)]) == Point(8, 0.002)
+    assert choose_final(START, []) == START
+
+
 def test_with_time_enough_each_point_is_tried_once_and_the_best_is_kept(make_plan, record):
     clock, tried = Clock(), []
     point, directory = run_sweep(START, make_plan(clock=clock), make_measure(clock, tried=tried))
@@ -186,6 +219,21 @@ def test_a_trial_that_does_not_train_is_noted_and_the_others_go_on(make_plan, re
     assert len(trials) == 9
 
 
+@pytest.mark.parametrize(
+    "error", [ExportError("a matrix holds values that are no numbers"), NoEffectError("the LoRA weights change nothing")]
+)
+def test_a_trial_whose_adapter_cannot_be_served_costs_itself_and_not_the_run(make_plan, record, error):
+    def measure(point, *rest):
+        if point == START:
+            raise error
+        return {"log_loss": 1.0, "n": 10}
+
+    point, _ = run_sweep(START, make_plan(), measure)
+    assert point != START
+    first = record.figures["sweep"]["trials"][0]
+    assert (first["outcome"], first["note"]) == ("failed", str(error))
+
+
 def test_a_sweep_that_was_cancelled_goes_on_after_its_finished_trials_and_counts_what_was_spent(make_plan, record):
     clock, tried = Clock(), []
     record.stop_at = "trial 3 (r 16, learning rate 0.004): training 6"
@@ -234,7 +282,10 @@ def train_in(train, directory, seen, **values):
 
 
 @pytest.mark.train
-def test_an_encoder_is_trained_with_the_best_trial_and_repeats_nothing_of_it(encoder_base, make_plan, record, tmp_path):
+def test_an_encoder_is_trained_with_the_best_trial_and_repeats_nothing_of_it(
+    encoder_base, make_plan, record, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(sweep, "WORTH", 0.0)
     examples = make_examples(48)
     plan = make_plan(ranks=(2,), rates=(10.0,))
     settings, directory = sweep_encoder(examples, LABELS, base_gguf=encoder_base, settings=ENCODER, plan=plan, run=RUN)

@@ -54,9 +54,18 @@ def base_path(tmp_path_factory):
 
 @pytest.fixture
 def train(tmp_path, base_path):
-    """Run the trainer; returns the bundle's directory. Keyword arguments are settings, or `directory`, `on_progress`, `base`."""
+    """Run the trainer; returns the bundle's directory. Keyword arguments are settings, or `directory`, `on_progress` and the like."""
 
-    def run(examples, *, directory=None, on_progress=lambda progress: None, should_stop=lambda: False, base=None, **settings):
+    def run(
+        examples,
+        *,
+        directory=None,
+        on_progress=lambda progress: None,
+        should_stop=lambda: False,
+        on_figures=lambda name, figures: None,
+        base=None,
+        **settings,
+    ):
         return train_decoder(
             examples,
             LABELS,
@@ -66,6 +75,7 @@ def train(tmp_path, base_path):
             on_progress=on_progress,
             should_stop=should_stop,
             run=RUN,
+            on_figures=on_figures,
         )
 
     return run
