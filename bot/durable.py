@@ -19,6 +19,7 @@ from sqlmodel import Session
 from bot.plugin_api import BotError
 from bot.plugin_events import Event, EventCounts, EventHandler, JsonObject, RetryLaterError
 from bot.sealing import Sealer, SealError
+from bot.storable import clean_json, clean_key
 from db.queries import events, values
 from db.queries.common import row_id
 from db.queries.events import NewEvent
@@ -115,7 +116,8 @@ class DurableQueue:
     async def put(self, key: str, kind: str, payload: JsonObject, *, group: str = "", delay_s: float = 0.0) -> bool:
         """See `bot.plugin_events.EventQueue.put`. Raises BotError where the database is busy."""
         later = now() + timedelta(seconds=delay_s) if delay_s > 0 else None
-        event = NewEvent(key=key, kind=kind, ciphertext=self._sealer.seal(payload), group_key=group, available_at=later)
+        sealed = self._sealer.seal(clean_json(payload))
+        event = NewEvent(key=clean_key(key), kind=kind, ciphertext=sealed, group_key=clean_key(group), available_at=later)
         if self._pump is None or self._pump.done() or self._is_stopping:
             return await self._core.in_db(lambda session: events.add_event(session, event, plugin=self._name))
         stored: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
@@ -322,7 +324,7 @@ class DurableStore:
 
     async def get(self, key: str) -> JsonObject | None:
         """See `bot.plugin_events.Store.get`. Raises SealError where no key opens it."""
-        found = await self._core.read_db(lambda session: values.get_value(session, plugin=self._name, key=key))
+        found = await self._core.read_db(lambda session: values.get_value(session, plugin=self._name, key=clean_key(key)))
         return None if found is None else self._sealer.unseal(found)
 
     async def get_all(self, prefix: str = "") -> Mapping[str, JsonObject]:
@@ -332,21 +334,25 @@ class DurableStore:
 
     async def put(self, key: str, value: JsonObject, *, expires_in_s: float | None = None) -> None:
         """See `bot.plugin_events.Store.put`."""
-        ciphertext, expires_at = self._sealer.seal(value), _expire(expires_in_s)
+        ciphertext, expires_at = self._sealer.seal(clean_json(value)), _expire(expires_in_s)
         await self._core.in_db(
-            lambda session: values.put_value(session, plugin=self._name, key=key, ciphertext=ciphertext, expires_at=expires_at)
+            lambda session: values.put_value(
+                session, plugin=self._name, key=clean_key(key), ciphertext=ciphertext, expires_at=expires_at
+            )
         )
 
     async def add(self, key: str, value: JsonObject, *, expires_in_s: float | None = None) -> bool:
         """See `bot.plugin_events.Store.add`."""
-        ciphertext, expires_at = self._sealer.seal(value), _expire(expires_in_s)
+        ciphertext, expires_at = self._sealer.seal(clean_json(value)), _expire(expires_in_s)
         return await self._core.in_db(
-            lambda session: values.add_value(session, plugin=self._name, key=key, ciphertext=ciphertext, expires_at=expires_at)
+            lambda session: values.add_value(
+                session, plugin=self._name, key=clean_key(key), ciphertext=ciphertext, expires_at=expires_at
+            )
         )
 
     async def delete(self, key: str) -> bool:
         """See `bot.plugin_events.Store.delete`."""
-        return await self._core.in_db(lambda session: values.delete_value(session, plugin=self._name, key=key))
+        return await self._core.in_db(lambda session: values.delete_value(session, plugin=self._name, key=clean_key(key)))
 
 
 def _expire(after_s: float | None) -> datetime | None:

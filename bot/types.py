@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from db.queries.common import clean_text
 from db.types import (
     AdapterStatus,
     FeedbackKind,
@@ -25,10 +26,18 @@ BASE = "base"
 
 @dataclass(frozen=True)
 class SourceRef:
-    """Where a ticket lives: the plugin that brought it and that system's own id. Together they are unique."""
+    """Where a ticket lives: the plugin that brought it and that system's own id. Together they are unique.
+
+    An id loses what no database can hold: NUL and halves of characters.
+    """
 
     plugin: str
     external_id: str
+
+    def __post_init__(self) -> None:
+        """Clean the id."""
+        if not self.external_id.isascii() or "\0" in self.external_id:
+            object.__setattr__(self, "external_id", clean_text(self.external_id))
 
 
 @dataclass(frozen=True)

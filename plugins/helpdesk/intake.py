@@ -58,7 +58,7 @@ class SignedWebhook:
     async def _take(self, body: bytes, headers: Mapping[str, str]) -> JSONResponse:
         try:
             message = json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):
             return JSONResponse({"error": "the body is not JSON: set the webhook's format to JSON"}, status_code=400)
         found = self._dialect.read(message, body, headers) if isinstance(message, dict) else None
         if found is None:

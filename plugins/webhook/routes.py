@@ -117,7 +117,7 @@ class Routes:
 def _parse(body: bytes) -> Mapping[str, Any]:
     try:
         content = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise ValueError("the body is not JSON") from None
     if not isinstance(content, dict):
         raise ValueError("the body is not a JSON object")  # noqa: TRY004 - a wrong value of the request, not of a call

@@ -42,6 +42,7 @@ EVENTS = frozenset(
         "ticket.undeleted",
     }
 )
+MAX_DIGITS = 20
 _TICKET_KEYS = ("ticket_id", "ticketID", "ticketId", "id")
 _VERSION_KEYS = ("updated_at", "updatedAt")
 
@@ -61,16 +62,20 @@ def read_notice(message: Mapping[str, Any], body: bytes, headers: Mapping[str, s
         number = str(detail.get("id", "")) if isinstance(detail, Mapping) else ""
         number = number or str(message.get("subject", "")).rpartition(":")[2]
         key = f"event:{message['id']}" if message.get("id") else f"body:{hashlib.sha256(body).hexdigest()}"
-        return (number, key) if number.isdecimal() else None
+        return (number, key) if _is_number(number) else None
     inner = message.get("ticket")
     ticket = inner if isinstance(inner, Mapping) else message
-    number = next((str(ticket[name]) for name in _TICKET_KEYS if str(ticket.get(name, "")).isdecimal()), "")
+    number = next((str(ticket[name]) for name in _TICKET_KEYS if _is_number(str(ticket.get(name, "")))), "")
     if not number:
         return None
     # The delivery's own number is the same when it is repeated. Zendesk's time of a change is cut to the minute: it comes second.
     version = headers.get(INVOCATION_HEADER) or next((str(ticket[name]) for name in _VERSION_KEYS if ticket.get(name)), "")
     digest = hashlib.sha256(body).hexdigest()[:32]
     return number, f"trigger:{number}:{version or headers.get(TIME_HEADER, '')}:{digest}"
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= MAX_DIGITS
 
 
 class ZendeskDialect:

@@ -22,7 +22,7 @@ from training.decoder.settings import DecoderSettings
 from training.decoder.tokens import Completion
 from training.decoder.train import build_learner
 from training.errors import TrainingError
-from training.qlora import add_lora, build_lora_config, find_linears
+from training.qlora import add_lora, build_lora_config, describe_holding, find_linears
 
 pytestmark = pytest.mark.train
 KIND = gguf.GGMLQuantizationType
@@ -211,11 +211,14 @@ def test_a_base_is_held_as_blocks_only_where_float32_takes_more_than_the_limit(m
     assert count_blocks(math.floor(size)) == 15  # seven on each of two layers, and the head
 
 
-@pytest.mark.parametrize(("mode", "n_blocks"), [("faithful", 15), ("nf4", 1), ("full", 0)])
-def test_every_mode_trains_on_a_base_over_the_limit_as_it_says(mode, n_blocks, make_base):
+@pytest.mark.parametrize(
+    ("mode", "n_blocks", "held_as"), [("faithful", 15, "blocks"), ("nf4", 1, "nf4"), ("full", 0, "float32")]
+)
+def test_every_mode_trains_on_a_base_over_the_limit_as_it_says(mode, n_blocks, held_as, make_base):
     settings = DecoderSettings(mode=mode, faithful_limit_mib=0, precision="fp32", threads=1, r=4)
     learner = build_learner(make_base("MOSTLY_Q4_K_M"), settings)
     assert sum(isinstance(module, BlockLinear) for module in learner.model.modules()) == n_blocks
+    assert describe_holding(learner.model)["held_as"] == held_as
     packs = build_packs([1, 2, 3], [Completion(tokens=(4, 5, 6, 7), start=1, answer=(6, 7))], limit=64)
     losses = [float(learner.step(packs, rate=1.0, seed=seed)) for seed in range(4)]
     assert losses[-1] < losses[0]
@@ -225,3 +228,13 @@ def test_nf4_quantises_what_the_blocks_say(make_base):
     path = make_base("MOSTLY_Q8_0")
     full, held = (build_learner(path, DecoderSettings(mode="nf4", faithful_limit_mib=n, precision="fp32")) for n in (2048, 0))
     torch.testing.assert_close(compute(held.model), compute(full.model), rtol=1e-5, atol=1e-5)
+
+
+def test_the_size_of_a_holding_is_the_files_or_that_of_its_values_in_float32(make_base):
+    path = make_base("MOSTLY_Q4_K_M")
+    full, held = (
+        describe_holding(build_learner(path, DecoderSettings(faithful_limit_mib=n, precision="fp32")).model) for n in (2048, 0)
+    )
+    assert (full["held_as"], held["held_as"]) == ("float32", "blocks")
+    assert full["held_mib"] == pytest.approx(measure_float_mib(read_model_head(path).tensors.values()), abs=0.1)
+    assert 0.7 * path.stat().st_size / 2**20 < held["held_mib"] <= path.stat().st_size / 2**20
