@@ -18,6 +18,7 @@ from bot.plugin_api import Bot, BotError, RetryLaterError
 from plugins.slack.client import SlackClient, SlackRefusedError, sdk_logger
 from plugins.slack.desk import Desk
 from plugins.slack.digest import WeeklyDigest
+from plugins.slack.elsewhere import DecisionWatch
 from plugins.slack.events import HANDLERS, OPENERS, ROUTES
 from plugins.slack.intake import Intake, NotStoredError
 from plugins.slack.oauth import Installer, StoredTokens
@@ -52,6 +53,7 @@ class SlackPlugin:
         if isinstance(self._tokens, StoredTokens) and settings.is_installable:
             Installer(settings, self.client, self._tokens, store=store).add_to(self._router)
         self.runs = RunWatch(self.desk)
+        self.decisions = DecisionWatch(self.desk)
         self.digest = WeeklyDigest(self.desk)
         self._socket = SocketMode(app, self.client, settings.app_token) if settings.app_token is not None else None
         self._checker: asyncio.Task[None] | None = None
@@ -73,6 +75,7 @@ class SlackPlugin:
         if self._token:
             self._checker = asyncio.create_task(self._check(), name="slack-check")
         await self.runs.start()
+        await self.decisions.start()
         await self.digest.start()
 
     async def stop(self) -> None:
@@ -83,6 +86,7 @@ class SlackPlugin:
             self._checker.cancel()
             await asyncio.gather(self._checker, return_exceptions=True)
         await self.digest.stop()
+        await self.decisions.stop()
         await self.runs.stop()
         await self.intake.stop()
         await self.queue.stop()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from bot.plugin_api import BASE, Classification, FeedbackKind, LabelSet, Summary
 from plugins.slack.modals import Block, build_menu, build_plain
 from plugins.slack.payloads import Place
-from plugins.slack.text import cut, cut_escaped, describe_confidence, say_share
+from plugins.slack.text import cut, cut_escaped, describe_confidence, escape, say_share
 
 MAX_SECTION = 3000
 MAX_FIELD = 2000
@@ -22,7 +22,10 @@ SHOWN_ALTERNATIVES = 8
 
 @dataclass(frozen=True)
 class Decision:
-    """Who decided what on a card, and which feedback it became. `key` is the click's; `at` are seconds since 1970."""
+    """Who decided what on a card, and which feedback it became. `key` is the click's; `at` are seconds since 1970.
+
+    `actor` is a user of Slack, or where it was decided elsewhere (the console) the name given there.
+    """
 
     kind: FeedbackKind
     actor: str
@@ -30,6 +33,12 @@ class Decision:
     feedback_id: int
     key: str
     at: float
+    is_elsewhere: bool = False
+
+    @property
+    def who(self) -> str:
+        """The person, as Slack shows them."""
+        return escape(self.actor) if self.is_elsewhere else f"<@{self.actor}>"
 
 
 @dataclass(frozen=True)
@@ -154,7 +163,7 @@ def _render_title(card: Classification, look: CardLook) -> str:
         if card.confidence < look.low_confidence:
             return f"Is this {suggested}? I am {confidence}."
         return f"Suggestion: {suggested} ({confidence})"
-    who = f"<@{decision.actor}>"
+    who = decision.who
     chosen = f"*{cut_escaped(decision.label or '', 150)}*"
     if decision.kind is FeedbackKind.HANDOFF:
         return f":wave: {who} handed this off. The suggestion was {suggested} ({confidence})."
@@ -260,7 +269,7 @@ def build_summary_card(summary: Summary | None, place: Place, *, look: CardLook,
 def _render_summary_decision(decision: Decision | None) -> str:
     if decision is None:
         return ""
-    return f"{'Edited' if decision.kind is FeedbackKind.EDIT else 'Accepted'} by <@{decision.actor}>."
+    return f"{'Edited' if decision.kind is FeedbackKind.EDIT else 'Accepted'} by {decision.who}."
 
 
 def build_anyway(text: str, *, block_id: str, value: str, reply: str = "") -> list[Block]:

@@ -86,7 +86,7 @@ async def decide(desk: Desk, click: Click) -> bool:
         if _is_repetition(click, previous):
             return False
         if previous.actor != click.actor and click.knows != previous.feedback_id:
-            await _tell_second(desk, click, f"<@{previous.actor}> was first: {_describe(previous)}", knows=previous.feedback_id)
+            await _tell_second(desk, click, f"{previous.who} was first: {_describe(previous)}", knows=previous.feedback_id)
             return False
     detail = await desk.bot.inbox.find_ticket(click.place.source)
     try:
@@ -100,7 +100,7 @@ async def decide(desk: Desk, click: Click) -> bool:
     feedback_id = await _record(desk, click, shown_at=record.shown_at)
     decision = Decision(click.kind, click.actor, click.label, feedback_id, click.key, click.at)
     if (
-        previous is not None and previous.actor != click.actor
+        previous is not None and previous.actor != click.actor and not previous.is_elsewhere
     ):  # before it is kept, for after that a later try knows of nobody else
         first = Asker(click.place.team, previous.actor, click.place.channel, click.place.thread_ts, "")
         await desk.tell(first, f"<@{click.actor}> has decided differently from you: {_describe(decision)}")
@@ -210,8 +210,8 @@ async def on_undo(desk: Desk, event: Event) -> None:
     if decision is None:
         await _show(desk, click)
         return
-    if decision.actor != click.actor:
-        await desk.tell(click.asker, f"Only <@{decision.actor}> can undo this; {_say_otherwise(click.prefix)}")
+    if decision.actor != click.actor or decision.is_elsewhere:
+        await desk.tell(click.asker, f"Only {decision.who} can undo this; {_say_otherwise(click.prefix)}")
         return
     if click.at > decision.at + desk.settings.undo_minutes * 60:
         await desk.tell(click.asker, f"The time for undoing this has passed; {_say_otherwise(click.prefix)}")

@@ -6,7 +6,7 @@ A name that is not here is acknowledged, counted and left alone. Knows nothing o
 from collections.abc import Awaitable, Callable, Mapping
 
 from bot.plugin_api import Event
-from plugins.slack import decisions, digest, forms, home, manager_forms, managers, oauth, summaries, triage
+from plugins.slack import decisions, digest, elsewhere, forms, home, manager_forms, managers, oauth, summaries, triage
 from plugins.slack.desk import Desk
 from plugins.slack.modals import read_input
 from plugins.slack.payloads import Body
@@ -32,6 +32,7 @@ HANDLERS: Mapping[str, Handler] = {
     "view:triage_decide": decisions.on_form,
     "view:summary_edit": decisions.on_summary_form,
     "later:close_undo": decisions.on_close_undo,
+    "later:elsewhere": elsewhere.on_elsewhere,
     "event:app_home_opened": home.on_opened,
     "event:app_uninstalled": oauth.on_uninstalled,
     "event:tokens_revoked": oauth.on_revoked,

@@ -135,7 +135,7 @@ async def refresh(desk: Desk, place: Place, *, shown: str | None = None, may_pos
         shown = await _find_shown(desk, place)
     record = await desk.records.get("summary", place)
     decision = None if record is None else record.decision
-    can_undo = decision is not None and desk.clock() < decision.at + desk.settings.undo_minutes * 60
+    can_undo = decision is not None and not decision.is_elsewhere and desk.clock() < decision.at + desk.settings.undo_minutes * 60
     look = CardLook(low_confidence=desk.settings.low_confidence, decision=decision, can_undo=can_undo)
     blocks = build_summary_card(replace(summary, text=shown or summary.text), place, look=look)
     name = f"summary/{place.external_id}"

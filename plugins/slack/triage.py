@@ -197,7 +197,9 @@ def get_look(desk: Desk, place: Place, record: Record | None) -> CardLook:
     return CardLook(
         low_confidence=desk.settings.low_confidence,
         decision=decision,
-        can_undo=decision is not None and desk.clock() < decision.at + desk.settings.undo_minutes * 60,
+        can_undo=decision is not None
+        and not decision.is_elsewhere
+        and desk.clock() < decision.at + desk.settings.undo_minutes * 60,
         is_expanded=record is not None and record.is_expanded,
         labels=desk.settings.channels.get(place.channel, ()),
     )
