@@ -155,6 +155,7 @@ class Service:
             label_set_version=row.label_set_version,
             is_blind=row.is_blind,
             notice=TRUNCATED_NOTICE if row.is_truncated else None,
+            labels=tuple(row.output.get("labels", ())),
         )
 
     async def _find_notice(self, taken: TakenIn) -> str | None:

@@ -293,6 +293,7 @@ class FakeBot:
             label_set_version=self.label_set.version,
             is_blind=ticket.item.is_blind,
             notice=notice,
+            labels=tuple(labels),
         )
         ticket.item = replace(
             ticket.item, label=ticket.classification.label, confidence=scores[0].probability if scores else None

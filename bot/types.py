@@ -103,6 +103,7 @@ class Classification:
     `candidates` is sorted, best first, and sums to 1 over the whole label set unless cut to top-k. `is_blind` asks the plugin to hide
     the suggestion until the person has chosen. `label` is None where no suggestion is made; `notice` then says why in one sentence.
     `fields` are the values a helpdesk would write (queue, priority, escalate). Texts are unmasked: show them only in the ticket's place.
+    `labels` are those that the choice was narrowed to; empty means all.
     """
 
     inference_id: int | None
@@ -118,6 +119,7 @@ class Classification:
     label_set_version: str
     is_blind: bool = False
     notice: str | None = None
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

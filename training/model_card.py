@@ -6,7 +6,7 @@ Built from the run's rows and the licence note; holds no ticket text. The figure
 from pathlib import Path
 from typing import Any
 
-from db.tables import LicenceNote
+from db.tables import LicenceNote, TrainingRun
 from db.types import TaskKind
 from training.notes import KNOWN_LIMITS, RunRecord, Section, render_markdown
 from training.notes_training import get_trained_settings
@@ -74,7 +74,7 @@ def _describe(record: RunRecord) -> list[str]:
     settings = get_trained_settings(run.data_counts)
     lines = [
         f"digest {run.adapter_digest}",
-        f"LoRA of rank {settings.get('r')}, frozen weights held as {settings.get('mode')}, seed {settings.get('seed')}, by run {run.id}",
+        f"LoRA of rank {settings.get('r')}, frozen weights held as {_describe_holding(run)}, seed {settings.get('seed')}, by run {run.id}",
     ]
     if report is not None:
         lines.append(
@@ -82,6 +82,12 @@ def _describe(record: RunRecord) -> list[str]:
         )
     people = [row.actor for row in record.decisions if row.action == "adapter.approve"]
     return [*lines, *([f"approved by {', '.join(dict.fromkeys(people))}"] if people else [])]
+
+
+def _describe_holding(run: TrainingRun) -> str:
+    """Return the mode and, where that leaves it open, what the base was held as."""
+    mode, held = str(get_trained_settings(run.data_counts).get("mode")), run.data_counts.get("holding", {}).get("held_as")
+    return mode if held in (None, mode) else f"{mode} ({held})"
 
 
 def _describe_base(base_digest: str, licence: LicenceNote | None) -> list[str]:

@@ -91,3 +91,13 @@ def get_lora_state(model: PeftModel) -> dict[str, Any]:
     """Return PEFT's LoRA matrices as float32 numpy arrays by name."""
     state = get_peft_model_state_dict(model)
     return {name: value.detach().to("cpu", torch.float32).numpy() for name, value in state.items()}
+
+
+def describe_holding(model: nn.Module) -> dict[str, Any]:
+    """Return how the frozen weights are held (`nf4`, `blocks` or `float32`) and the MiB they take, weights that share memory counted once."""
+    from bitsandbytes.nn import Linear4bit
+
+    kinds = {type(module) for module in model.modules()}
+    held_as = "nf4" if Linear4bit in kinds else "blocks" if BlockLinear in kinds else "float32"
+    sizes = {value.data_ptr(): value.numel() * value.element_size() for value in model.parameters() if not value.requires_grad}
+    return {"held_as": held_as, "held_mib": round(sum(sizes.values()) / (1 << 20), 1)}

@@ -29,7 +29,8 @@ def build_view(
     `macro` is the macro chosen for the suggestion, `undo_actor` whose decision can be taken back here.
     """
     card = detail.classification
-    view: View = {"labels": _build_labels(labels), "summary": build_summary(detail.summary, detail.summary_decision)}
+    among = card.labels if card is not None else ()
+    view: View = {"labels": _build_labels(labels, among), "summary": build_summary(detail.summary, detail.summary_decision)}
     if detail.decision is not None:
         return view | _build_decided(detail, labels, agent_id=agent_id, undo_actor=undo_actor)
     if card is None or card.label is None:
@@ -132,5 +133,7 @@ def _build_decided(detail: TicketDetail, labels: LabelSet, *, agent_id: str, und
     }
 
 
-def _build_labels(labels: LabelSet) -> list[View]:
-    return [{"name": label.name, "description": label.description} for label in labels.labels]
+def _build_labels(labels: LabelSet, among: Sequence[str] = ()) -> list[View]:
+    """Return what a support agent may choose from: what the ticket's brand and form allow, where that is narrowed."""
+    found = [label for label in labels.labels if label.name in among] or labels.labels
+    return [{"name": label.name, "description": label.description} for label in found]

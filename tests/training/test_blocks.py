@@ -211,9 +211,7 @@ def test_a_base_is_held_as_blocks_only_where_float32_takes_more_than_the_limit(m
     assert count_blocks(math.floor(size)) == 15  # seven on each of two layers, and the head
 
 
-@pytest.mark.parametrize(
-    ("mode", "n_blocks", "held_as"), [("faithful", 15, "blocks"), ("nf4", 1, "nf4"), ("full", 0, "float32")]
-)
+@pytest.mark.parametrize(("mode", "n_blocks", "held_as"), [("faithful", 15, "blocks"), ("nf4", 1, "nf4"), ("full", 0, "float32")])
 def test_every_mode_trains_on_a_base_over_the_limit_as_it_says(mode, n_blocks, held_as, make_base):
     settings = DecoderSettings(mode=mode, faithful_limit_mib=0, precision="fp32", threads=1, r=4)
     learner = build_learner(make_base("MOSTLY_Q4_K_M"), settings)

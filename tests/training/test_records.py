@@ -108,6 +108,19 @@ def test_a_card_without_a_licence_note_says_so(record):
     assert "no licence note is recorded" in render_markdown(build_model_card(record, None))
 
 
+@pytest.mark.parametrize(
+    ("mode", "held_as", "said"), [("nf4", None, "nf4,"), ("nf4", "nf4", "nf4,"), ("faithful", "blocks", "faithful (blocks),")]
+)
+def test_a_card_says_what_the_base_was_held_as(record, mode, held_as, said):
+    counts = {
+        **record.run.data_counts,
+        "settings": {"r": 8, "mode": mode},
+        **({"holding": {"held_as": held_as}} if held_as else {}),
+    }
+    record.run.data_counts = counts
+    assert f"frozen weights held as {said}" in render_markdown(build_model_card(record, None))
+
+
 def test_a_run_leaves_lineage_card_and_notes_and_the_adapter_is_found_from_each_example(make_site, monkeypatch):
     site = make_site(gate_max_ece=0.9)
     site.add_tickets(150)

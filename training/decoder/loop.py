@@ -47,7 +47,7 @@ class Learner:
         return torch.optim.AdamW(list(self._lora.values()), lr=self._peak, betas=(0.9, 0.98), weight_decay=decay, foreach=True)
 
     def recompute_activations(self) -> None:
-        """Keep each layer's input alone for the way back: less memory, a third more time."""
+        """Keep each layer's input alone for the way back: less memory, and on a CPU two to three times as long (docs/training.md)."""
         base: Any = self._model.get_base_model()
         base.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
         self._model.train()  # transformers does it in this mode alone; nothing in the base drops out

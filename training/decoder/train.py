@@ -49,7 +49,7 @@ from training.encoder.settings import EncoderSettings
 from training.encoder.types import OnProgress, RunInfo, ShouldStop, SummaryExample, TrainExample
 from training.export import export_lora
 from training.export_peft import export_peft
-from training.qlora import add_lora, build_lora_config, find_linears, get_lora_state
+from training.qlora import add_lora, build_lora_config, describe_holding, find_linears, get_lora_state
 
 BUNDLE_DIR: Final = "bundle"
 PROBE_TEXTS: Final = (
@@ -93,7 +93,7 @@ def train_decoder(
         prompted = read_choices(prepared, choices, reader)
     fingerprint = fingerprint_choices(prepared, part, choices=choices, base_digest=job.base_digest, settings=settings)
     rows = tuple(part.learnt.tolist())
-    learner = build_learner(base_gguf, settings)
+    learner = _build_learner(job)
     learn(job, learner, prompted, rows=rows, held_out=tuple(part.held_out.tolist()), fingerprint=fingerprint)
     directory = _export(job, learner)
     manifest = _build_manifest(job, run, TaskKind.CLASSIFICATION, n_train=len(rows), labels=prepared.names)
@@ -131,7 +131,7 @@ def train_summary_decoder(
         prompted = read_summaries(used, reader, answer_tokens=settings.answer_tokens)
         pairs = read_pairs(used, prompted, reader, answer_tokens=settings.answer_tokens)
     rows = tuple(row for row, example in enumerate(used) if example.split == "train")
-    learner = build_learner(base_gguf, settings)
+    learner = _build_learner(job)
     _learn_to_write(job, learner, prompted, rows=rows, pairs=pairs)
     directory = _export(job, learner)
     prompts = [build_summary_prompt(split_units(text)) for text in PROBE_TEXTS]
@@ -181,6 +181,13 @@ def _start(job: Job) -> Job:
     job.directory.mkdir(parents=True, exist_ok=True)
     job.report("preparing", 0, 1)
     return job
+
+
+def _build_learner(job: Job) -> Learner:
+    """Return the learner, and let the run's record say how its base is held: `faithful` is two holdings, by the size of the base."""
+    learner = build_learner(job.base_path, job.settings)
+    job.on_figures("holding", {**describe_holding(learner.model), "pack_tokens": learner.pack_tokens})
+    return learner
 
 
 def build_learner(base_gguf: Path, settings: DecoderSettings) -> Learner:

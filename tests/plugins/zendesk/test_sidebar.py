@@ -141,6 +141,13 @@ class TestWhatIsShown:
         assert view["macro"]["title"] == "Answers::Network and VPN"
         assert [label["name"] for label in view["labels"]] == list(app.bot.label_set.names)
 
+    async def test_a_ticket_of_a_brand_with_labels_of_its_own_offers_those_alone(self, app):
+        allowed = app.bot.label_set.names[:3]
+        source = SourceRef("zendesk", app.ticket_id)
+        await app.bot.classify("", source=source, labels=allowed)
+        view = await app.ask("/card")
+        assert [label["name"] for label in view["labels"]] == list(allowed)
+
     async def test_answers_are_not_kept_by_caches(self, app):
         assert (await app.post("/card")).headers["cache-control"] == "no-store"
 

@@ -87,6 +87,15 @@ def test_a_cancelled_run_stops_and_keeps_its_checkpoint(train, tmp_path):
     assert not (tmp_path / "run" / "bundle").exists()
 
 
+@pytest.mark.parametrize(("limit_mib", "held_as"), [(2048, "float32"), (0, "blocks")])
+def test_the_record_says_how_the_base_was_held(limit_mib, held_as, train):
+    figures = {}
+    train(make_examples(10), epochs=1, mode="faithful", faithful_limit_mib=limit_mib, on_figures=figures.__setitem__)
+    assert figures["holding"]["held_as"] == held_as
+    assert figures["holding"]["held_mib"] > 0.0
+    assert figures["holding"]["pack_tokens"] == 1024
+
+
 def test_examples_given_for_validation_are_never_learnt_from(train):
     learnt = make_examples(20)
     kept = [replace(example, split="validation") for example in make_examples(10, seed=9)]
