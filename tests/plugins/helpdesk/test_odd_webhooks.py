@@ -9,32 +9,15 @@ import pytest
 from fastapi import FastAPI
 from httpx import ASGITransport, AsyncClient
 
-from bot.durable import DurableQueue, DurableStore
-from bot.sealing import Sealer
-from bot.testing import FakeBot
 from tests.plugins.request_tracker.rt_double import RequestTrackerDouble
 from tests.plugins.webhook.webhook_double import WebhookDouble
 from tests.plugins.zendesk.zendesk_double import ZendeskDouble
-from tests.support.events_worker import Database
+from tests.support.durable_bot import DurableFakeBot
 
 RECORDED = Path(__file__).parents[3].parent / "shared" / "contracts" / "zendesk" / "webhooks" / "events.json"
 ODD = (None, True, 0, -1, 1.5, 10**30, "", "\ud800", "a\0b", "٣", "x" * 5000, [], ["x"], {}, {"id": {}}, [[{}]])
 BODIES = (b"", b"null", b"[]", b"3", b'"x"', b"{}", b"{", b"\xff\xfe", b"[" * 100_000, b'{"a":' * 50_000, b'{"id": NaN}')
 ANSWERS = {200, 400, 401, 413, 422}
-
-
-class DurableFakeBot(FakeBot):
-    """Answers from memory, but keeps events and values in a database."""
-
-    def __init__(self, db_engine, home, clock):
-        super().__init__(clock=clock)
-        self._database, self._sealer = Database(db_engine), Sealer.open(home, [])
-
-    def open_queue(self, name):
-        return DurableQueue(self._database, self._sealer, name)
-
-    def open_store(self, name):
-        return DurableStore(self._database, self._sealer, name)
 
 
 def vary(message, path=()):

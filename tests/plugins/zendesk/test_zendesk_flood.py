@@ -12,29 +12,12 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from bot.durable import DurableQueue, DurableStore
-from bot.sealing import Sealer
-from bot.testing import FakeBot
 from tests.plugins.zendesk.zendesk_double import ZendeskDouble
-from tests.support.events_worker import Database
+from tests.support.durable_bot import DurableFakeBot
 
 N_WEBHOOKS = int(os.environ.get("ZENDESK_WEBHOOKS", "300"))
 SHARE_REPEATED = 0.2
 SENDERS = 8
-
-
-class DurableFakeBot(FakeBot):
-    """Answers from memory, but keeps events and values in a database."""
-
-    def __init__(self, db_engine, home, clock):
-        super().__init__(clock=clock)
-        self._database, self._sealer = Database(db_engine), Sealer.open(home, [])
-
-    def open_queue(self, name):
-        return DurableQueue(self._database, self._sealer, name)
-
-    def open_store(self, name):
-        return DurableStore(self._database, self._sealer, name)
 
 
 async def wait_until_done(desk):
