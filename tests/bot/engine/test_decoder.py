@@ -162,7 +162,9 @@ async def test_everything_is_given_back_when_the_work_is_done(decoder):
     await asyncio.gather(*(decoder.score(ask(number)) for number in range(20)), collect(decoder, write()))
     runtime = decoder._answers.runtime
     assert runtime.n_running == 0
-    assert runtime.n_free_sequences == 16 - 2  # half of 32 are lanes; one prefix per task stays
+    n_kept = len(runtime._seats._prefixes)
+    assert 1 <= n_kept <= 2  # one prefix per task stays, unless the other's requests needed its room
+    assert runtime.n_free_sequences == 16 - n_kept  # half of 32 are lanes
 
 
 async def test_greedy_text_equals_the_slow_path(decoder, slow):
