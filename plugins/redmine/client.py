@@ -136,7 +136,7 @@ class RedmineClient:
         await self._api.close()
 
     async def _fetch(self, ticket_id: str) -> Mapping[str, Any]:
-        answer = await self._api.get(f"/issues/{ticket_id}.json", params={"include": "journals"}) or {}
+        answer = await self._api.get(f"/issues/{ticket_id}.json", params={"include": "journals"})
         issue: Mapping[str, Any] = answer["issue"]
         return issue
 
@@ -153,15 +153,15 @@ class RedmineClient:
         paging = {"sort": "updated_on", "limit": str(PAGE_SIZE), "offset": str(offset)}
         if self._settings.project:
             paging["project_id"] = self._settings.project
-        answer = await self._api.get("/issues.json", params={**params, **paging}) or {}
+        answer = await self._api.get("/issues.json", params={**params, **paging})
         issues: list[Mapping[str, Any]] = answer.get("issues") or []
         return issues
 
     async def _fetch_own_id(self) -> str:
-        return _get_id((await self._api.get("/users/current.json") or {}).get("user"))
+        return _get_id((await self._api.get("/users/current.json")).get("user"))
 
     async def _fetch_states(self) -> dict[str, TicketState]:
-        answer = await self._api.get("/issue_statuses.json") or {}
+        answer = await self._api.get("/issue_statuses.json")
         return {_get_id(status): self._read_state(status) for status in answer.get("issue_statuses") or ()}
 
     def _read_state(self, status: Mapping[str, Any]) -> TicketState:

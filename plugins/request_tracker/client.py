@@ -83,7 +83,7 @@ class RequestTrackerClient:
         return self._read_ticket(await self._fetch(ticket_id), ticket_id)
 
     async def _fetch(self, ticket_id: str) -> Mapping[str, Any]:
-        ticket: Mapping[str, Any] = await self._api.get(f"{API}/ticket/{ticket_id}", params={"fields[Queue]": "Name"}) or {}
+        ticket: Mapping[str, Any] = await self._api.get(f"{API}/ticket/{ticket_id}", params={"fields[Queue]": "Name"})
         return ticket
 
     def _read_ticket(self, ticket: Mapping[str, Any], ticket_id: str) -> HelpdeskTicket:
@@ -114,7 +114,7 @@ class RequestTrackerClient:
             custom[self._settings.tag_field] = [*ticket.tags, *update.tags]
         if plain or custom:
             await self._api.send("PUT", path, body={**plain, **({"CustomFields": custom} if custom else {})})
-            now = self._read_fields(await self._api.get(path) or {})
+            now = self._read_fields(await self._api.get(path))
             for name, value in update.fields.items():
                 if name not in _PLAIN and now.get(name) != value:
                     message = f"the custom field '{name}' took another value than it was given: check its list and our rights"
@@ -170,14 +170,14 @@ class RequestTrackerClient:
             "per_page": str(PAGE_SIZE),
             "page": str(number),
         }
-        answer: Mapping[str, Any] = await self._api.get(f"{API}/tickets", params=params) or {}
+        answer: Mapping[str, Any] = await self._api.get(f"{API}/tickets", params=params)
         return answer
 
     async def _list(self, path: str, fields: str) -> list[Mapping[str, Any]]:
         items: list[Mapping[str, Any]] = []
         for number in range(1, MAX_PAGES + 1):
             params = {"fields": fields, "per_page": str(PAGE_SIZE), "page": str(number)}
-            page = (await self._api.get(path, params=params) or {}).get("items") or []
+            page = (await self._api.get(path, params=params)).get("items") or []
             items += page
             if len(page) < PAGE_SIZE:
                 break

@@ -9,8 +9,9 @@ from typing import Any
 
 import httpx
 
+from bot.plugin_api import RetryLaterError
 from plugins.helpdesk.client import Clock, GoneError, HelpdeskError
-from plugins.helpdesk.http import JsonApi
+from plugins.helpdesk.http import OUTAGE_PAUSE_S, JsonApi
 from plugins.helpdesk.memory import Cached
 from plugins.helpdesk.values import Change, HelpdeskTicket, Macro, Page, Update
 from plugins.zendesk.reading import METADATA_KEY, read_audit, read_macro, read_ref, read_text, read_ticket
@@ -21,6 +22,8 @@ LABEL_FIELD_TITLE = "Understudy label"
 CONFIDENCE_FIELD_TITLE = "Understudy confidence"
 PAGE_SIZE = 100
 MAX_PAGES = 20
+MAX_TICKET_PAGES = 60
+"""Zendesk ends a ticket at 5,000 updates: all of them are read, for what was written or decided last stands at the end."""
 EXPORT_LAG_S = 120  # the export refuses a start within the last minute
 KEEP_S = 600.0
 _START = "start:"
@@ -50,7 +53,7 @@ async def list_all(api: JsonApi, path: str, key: str, *, max_pages: int = MAX_PA
     items: list[Mapping[str, Any]] = []
     params = {"page[size]": str(PAGE_SIZE)}
     for _ in range(max_pages):
-        answer = await api.get(path, params=params) or {}
+        answer = await api.get(path, params=params)
         items += answer.get(key) or []
         meta = answer.get("meta") or {}
         if not meta.get("has_more") or not meta.get("after_cursor"):
@@ -74,7 +77,7 @@ class ZendeskClient:
         """See `HelpdeskClient.fetch_ticket`."""
         ticket = await self._fetch(ticket_id)
         try:
-            comments = await list_all(self._api, f"{API}/tickets/{ticket_id}/comments.json", "comments")
+            comments = await self._list_of_ticket(ticket_id, "comments")
         except GoneError:
             comments = []  # the description stands in for them
         found = read_ticket(ticket, comments, ticket_id=ticket_id)
@@ -88,14 +91,18 @@ class ZendeskClient:
         return read_ticket(await self._fetch(ticket_id), [], ticket_id=ticket_id)
 
     async def _fetch(self, ticket_id: str) -> Mapping[str, Any]:
-        answer = await self._api.get(f"{API}/tickets/{ticket_id}.json") or {}
-        ticket: Mapping[str, Any] = answer.get("ticket") or {}
+        ticket = (await self._api.get(f"{API}/tickets/{ticket_id}.json")).get("ticket")
+        if not isinstance(ticket, dict):
+            raise RetryLaterError("the helpdesk answered without the ticket that was asked for", after_s=OUTAGE_PAUSE_S)
         return ticket
+
+    async def _list_of_ticket(self, ticket_id: str, key: str) -> list[Mapping[str, Any]]:
+        return await list_all(self._api, f"{API}/tickets/{ticket_id}/{key}.json", key, max_pages=MAX_TICKET_PAGES)
 
     async def fetch_history(self, ticket_id: str) -> Sequence[Change]:
         """See `HelpdeskClient.fetch_history`."""
         try:
-            audits = await list_all(self._api, f"{API}/tickets/{ticket_id}/audits.json", "audits")
+            audits = await self._list_of_ticket(ticket_id, "audits")
         except GoneError:
             return []  # the ticket itself is there: it was just fetched
         own_id, requester = await self._own_id.get(), self._requesters.get(ticket_id, "")
@@ -149,7 +156,7 @@ class ZendeskClient:
             params["start_time"] = cursor.removeprefix(_START)
         else:
             params["cursor"] = cursor
-        answer = await self._api.get(f"{API}/incremental/tickets/cursor.json", params=params) or {}
+        answer = await self._api.get(f"{API}/incremental/tickets/cursor.json", params=params)
         tickets = answer.get("tickets") or []
         refs = tuple(read_ref(ticket) for ticket in tickets if states is None or ticket.get("status") in states)
         return Page(refs, read_text(answer.get("after_cursor")) or cursor, is_last=answer.get("end_of_stream") is not False)
@@ -169,7 +176,7 @@ class ZendeskClient:
 
     async def _fetch_own_id(self) -> str:
         try:
-            answer = await self._api.get(f"{API}/users/me.json") or {}
+            answer = await self._api.get(f"{API}/users/me.json")
         except HelpdeskError:
             return ""  # our own changes are known by their marker all the same
         self.known_own_id = read_text((answer.get("user") or {}).get("id"))

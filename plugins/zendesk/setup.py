@@ -69,7 +69,7 @@ class SetUp:
 
     async def fetch_secret(self, account: Account) -> str:
         """Return the webhook's signing secret, which the bot needs as ZENDESK_WEBHOOK_SECRET."""
-        answer = await self._api.get(f"{API}/webhooks/{account.webhook_id}/signing_secret") or {}
+        answer = await self._api.get(f"{API}/webhooks/{account.webhook_id}/signing_secret")
         return str((answer.get("signing_secret") or {}).get("secret", ""))
 
     def _plan_label_field(self, account: Account) -> None:

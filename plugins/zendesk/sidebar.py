@@ -83,7 +83,7 @@ class Sidebar:
             except ValidationError as error:
                 first = error.errors(include_input=False, include_url=False)[0]
                 return _refuse(422, "refused", f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}")
-            except ValueError:
+            except (ValueError, RecursionError):
                 return _refuse(400, "refused", "the body is not JSON")
             except BotError as error:
                 return _explain(error)

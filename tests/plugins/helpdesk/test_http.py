@@ -32,7 +32,8 @@ async def ask(answer, **more):
     ("status", "error"),
     [
         (404, GoneError), (410, GoneError), (409, StaleError), (412, StaleError), (429, RetryLaterError), (500, RetryLaterError),
-        (503, RetryLaterError), (400, HelpdeskError), (401, HelpdeskError), (403, HelpdeskError), (422, HelpdeskError), (302, HelpdeskError),
+        (503, RetryLaterError), (401, RetryLaterError), (302, RetryLaterError), (408, RetryLaterError), (425, RetryLaterError),
+        (400, HelpdeskError), (403, HelpdeskError), (422, HelpdeskError),
     ],
 )  # fmt: skip
 async def test_each_refusal_has_its_error_and_quotes_nothing(status, error, caplog):
@@ -42,11 +43,29 @@ async def test_each_refusal_has_its_error_and_quotes_nothing(status, error, capl
     assert "quokka" not in str(caught.value) + caplog.text
 
 
-async def test_answers_are_json_or_nothing():
+async def test_answers_are_json_objects_and_a_write_may_be_answered_by_nothing():
     assert await ask(httpx.Response(200, json={"a": 1})) == {"a": 1}
-    assert await ask(httpx.Response(204)) is None
-    with pytest.raises(HelpdeskError, match="not JSON"):
+    api = JsonApi("http://desk", clock=FakeClock(), per_minute=9, transport=httpx.MockTransport(lambda _: httpx.Response(204)))
+    assert await api.send("PUT", "/x", body={}) is None
+    await api.close()
+    for answer in (httpx.Response(204), httpx.Response(200, json=["quokka"])):
+        with pytest.raises(RetryLaterError, match="no JSON object"):
+            await ask(answer)
+    with pytest.raises(RetryLaterError, match="not JSON"):
         await ask(httpx.Response(200, text="<html>quokka"))
+
+
+async def test_what_somebody_has_to_mend_is_logged_once_a_minute(caplog):
+    clock = FakeClock()
+    moved = httpx.MockTransport(lambda _: httpx.Response(301, headers={"location": "https://elsewhere.example/quokka"}))
+    api = JsonApi("http://desk", clock=clock, per_minute=0, transport=moved)
+    for _ in range(4):
+        with pytest.raises(RetryLaterError, match="check its address"):
+            await api.get("/x")
+        clock.advance(30)
+    assert len(caplog.records) == 2
+    assert "quokka" not in caplog.text
+    await api.close()
 
 
 async def test_no_answer_is_tried_later():
@@ -127,7 +146,8 @@ def test_a_shorter_pause_does_not_shorten_a_longer_one():
 @pytest.mark.parametrize(
     ("value", "seconds"),
     [
-        ("17", 17), ("0", 1), ("-5", 1), (None, 60), ("", 60), ("soon", 60),
+        ("17", 17), ("0", 1), ("-5", 1), (None, 60), ("", 60), ("soon", 60), ("nan", 60), ("-inf", 1),
+        ("inf", 3600), ("1e400", 3600), ("604800", 3600), ("Fri, 31 Dec 9999 23:59:59 GMT", 3600),
         ("Mon, 02 Mar 2026 09:02:00 GMT", 120), ("Mon, 02 Mar 2026 08:00:00 GMT", 1), ("Mon, 02 Mar 2026 09:01:00 -0000", 60),
     ],
 )  # fmt: skip

@@ -1,6 +1,7 @@
 """The sidebar app on the real bot: a card, a decision taken back, an edited summary, a blind ticket; tokens counted in the database."""
 
 import asyncio
+import json
 from datetime import UTC, datetime
 
 import httpx
@@ -19,6 +20,8 @@ from tests.plugins.zendesk.zendesk_double import ZendeskDouble
 from tests.scenario.conftest import _share_masker, make_settings, masker, model_home, run_app
 
 __all__ = ["_share_masker", "masker", "model_home"]
+ODD = ("\ud800", "a\0b", "<script>", 10**30, -1, None, 1.5, True, [], {})
+PATHS = ("/card", "/decide", "/undo", "/summary", "/summary/decide", "/macro")
 TEXT = "Hello, this is Maria Lindqvist (maria@example.com). My VPN has been down since this morning, please help."
 
 
@@ -32,6 +35,11 @@ class Client:
         answer = await self._http.post(f"/plugins/zendesk/app{path}", json=body or {}, headers=headers)
         assert answer.status_code == status, answer.text
         return answer.json()
+
+    async def send(self, path, content):
+        token = sign_token(build_claims(datetime.now(UTC), self._ticket_id), APP_SECRET)
+        headers = {"Authorization": f"Bearer {token}"}
+        return (await self._http.post(f"/plugins/zendesk/app{path}", content=content, headers=headers)).status_code
 
     async def look(self):
         for _ in range(200):
@@ -93,6 +101,18 @@ async def test_edited_summary_is_stored_masked_and_shown_unmasked(app, client):
     assert (await client.ask("/summary/decide", click))["summary"]["text"] == words
     [row] = get_rows(app, FeedbackRow)
     assert (row.kind, "Lindqvist" in row.value) == (FeedbackKind.EDIT, False)
+
+
+async def test_odd_bodies_are_answered_without_a_fault(client):
+    view = await client.look()
+    click = {"inference_id": view["inference_id"], "kind": "override", "value": view["labels"][0]["name"]}
+    bodies = [b"[" * 30_000, b'{"a":' * 5_000, b"null", b"[]", b"\xff", b'{"inference_id": 1e400}', b"{"]
+    names = ("inference_id", "key", "kind", "value", "reason", "decision_ms")
+    odd = [{**click, "key": f"click-{number:03}-{name}", name: value} for number, value in enumerate(ODD) for name in names]
+    bodies += [json.dumps(body).encode() for body in odd]
+    statuses = {await client.send(path, body) for path in PATHS for body in bodies}
+    assert max(statuses) < 500
+    assert (await client.ask("/card"))["decision"]["label"] == click["value"]
 
 
 async def test_token_counts_once_in_the_database(client):
