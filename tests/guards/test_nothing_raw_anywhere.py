@@ -201,7 +201,7 @@ async def use_the_console(loop):
         export = await client.post("/plugins/console/privacy/people/export", data={**asked, "sure": "yes"})
         assert "Oduya" in export.text
         await client.post("/plugins/console/privacy/people", data={**form, "person": EVERYTHING[:190], "ticket": EVERYTHING[:20]})
-        return (await client.get("/metrics")).text + (await client.get("/health")).text
+        return (await client.get("/metrics")).text + (await client.get("/healthz")).text
 
 
 def import_and_export(tmp_path, home):
